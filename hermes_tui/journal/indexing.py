@@ -1,0 +1,229 @@
+"""Requests → span rows: the index side of the journal, driven by the writer's thread."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from hermes_tui.model.span import Delivery
+from hermes_tui.otlp.codec import BadRequest, Entry, Request, decompress
+
+log = logging.getLogger(__name__)
+
+_CHUNK_SPANS = 400  # about 10 ms of work: what a request that arrives meanwhile waits for at most
+_CHUNK_BYTES = 2 * 1024 * 1024
+_REMEMBERED_BYTES = 64 * 1024 * 1024  # bodies whose decoded form is kept for the index, not read again
+
+_COLUMNS = (
+    "revision", "trace_id", "span_id", "parent_id", "name", "kind", "role", "status",
+    "start_ns", "end_ns", "delivery", "request", "position", "facts",
+)  # fmt: skip
+_NEWER = "(excluded.end_ns, excluded.start_ns, excluded.facts) > (spans.end_ns, spans.start_ns, spans.facts)"
+_KEPT = ", ".join(
+    f"{column} = iif({_NEWER}, excluded.{column}, spans.{column})"
+    for column in _COLUMNS
+    if column not in {"revision", "trace_id", "span_id", "delivery"}
+)
+# A repeat changes a row only when it is a newer version, or brings a destination to a span without one.
+_UPSERT = (
+    f"INSERT INTO spans ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"ON CONFLICT (trace_id, span_id) DO UPDATE SET {_KEPT}, revision = excluded.revision, "
+    f"delivery = iif({_NEWER}, excluded.delivery, {Delivery.QUEUED.value}) "
+    f"WHERE {_NEWER} OR (spans.delivery = {Delivery.LOCAL.value} "
+    f"AND excluded.delivery = {Delivery.QUEUED.value})"
+)
+_TRACE = (
+    "INSERT INTO traces (trace_id, session, first_ns, received_ns) VALUES (?, ?, ?, ?) "
+    "ON CONFLICT (trace_id) DO UPDATE SET "
+    "session = iif(excluded.session IS NOT NULL AND (traces.session IS NULL OR "
+    "excluded.first_ns < traces.first_ns), excluded.session, traces.session), "
+    "first_ns = iif(excluded.session IS NOT NULL AND (traces.session IS NULL OR "
+    "excluded.first_ns < traces.first_ns), excluded.first_ns, traces.first_ns), "
+    "received_ns = max(traces.received_ns, excluded.received_ns)"
+)
+_FINAL = (Delivery.ACCEPTED, Delivery.CONFIRMED)
+
+
+class Index:
+    """Advances span rows behind the requests; every method runs inside the caller's transaction."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._expected: deque[tuple[int, Request, int]] = deque()
+        self._expected_bytes = 0
+        self._revision = 0
+        self._indexed = 0
+        self._last = 0
+        self._rebuild_until = 0
+
+    def reload(self) -> None:
+        """Read where the index stands; also after a transaction was rolled back."""
+        row = self._connection.execute(
+            "SELECT (SELECT value FROM meta WHERE key = 'revision'), "
+            "(SELECT value FROM meta WHERE key = 'indexed'), (SELECT coalesce(max(id), 0) FROM requests)"
+        ).fetchone()
+        self._revision, self._indexed, self._last = row
+        if self._indexed == 0:
+            self._rebuild_until = self._last
+
+    def restart(self) -> None:
+        """Forget what is decoded and go on from what is stored."""
+        self._expected.clear()
+        self._expected_bytes = 0
+        self.reload()
+
+    @property
+    def behind(self) -> bool:
+        return self._indexed < self._last
+
+    def expect(self, request_id: int, decoded: Request, size: int) -> None:
+        """A request was stored; keep its decoded form if memory allows."""
+        self._last = request_id
+        if self._expected_bytes + size <= _REMEMBERED_BYTES:
+            self._expected.append((request_id, decoded, size))
+            self._expected_bytes += size
+
+    def advance(self) -> None:
+        """Index the next requests, up to a chunk."""
+        rows: list[tuple[object, ...]] = []
+        traces: dict[bytes, tuple[str | None, int, int]] = {}
+        sessions: set[tuple[str, bytes]] = set()
+        for request_id, state, received_ns, decoded in self._next():
+            route = Delivery.LOCAL if state == 0 else Delivery.QUEUED
+            for position, entry in enumerate(decoded.entries()):
+                rows.append(self._row(entry, request_id, position, route))
+                _note(entry, received_ns, traces, sessions)
+            self._indexed = request_id
+        connection = self._connection
+        connection.executemany(_UPSERT, rows)
+        connection.executemany(_TRACE, [(trace_id, *rest) for trace_id, rest in traces.items()])
+        connection.executemany("INSERT OR IGNORE INTO trace_sessions (session, trace_id) VALUES (?, ?)", sessions)
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'indexed'", (self._indexed,))
+        self._save_revision()
+
+    def mark(
+        self,
+        spans: Sequence[tuple[bytes, bytes, int]],
+        state: Delivery,
+        destination: str,
+        reason: str | None,
+    ) -> None:
+        """Note how far spans got. What was accepted once is never called held or quarantined later."""
+        kept = () if state is Delivery.CONFIRMED else _FINAL
+        now = time.time_ns()
+        spans = [(trace_id, span_id, _signed(end_ns)) for trace_id, span_id, end_ns in spans]
+        self._connection.executemany(
+            "INSERT INTO marks (trace_id, span_id, end_ns, destination, state, at_ns, reason) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, span_id, destination) DO UPDATE SET "
+            "end_ns = excluded.end_ns, state = excluded.state, at_ns = excluded.at_ns, reason = excluded.reason "
+            f"WHERE marks.state NOT IN {_list(kept)} OR marks.end_ns <> excluded.end_ns",
+            [(*span, destination, state.value, now, reason) for span in spans],
+        )
+        changes = []
+        for span in spans:
+            self._revision += 1
+            changes.append((state.value, self._revision, *span))
+        self._connection.executemany(
+            "UPDATE spans SET delivery = ?, revision = ? WHERE trace_id = ? AND span_id = ? AND end_ns = ? "
+            f"AND delivery NOT IN {_list(kept)}",
+            changes,
+        )
+        self._save_revision()
+
+    def _save_revision(self) -> None:
+        self._connection.execute("UPDATE meta SET value = ? WHERE key = 'revision'", (self._revision,))
+
+    def _next(self) -> list[tuple[int, int, int, Request]]:
+        found: list[tuple[int, int, int, Request]] = []
+        spans = size = 0
+        rows = self._connection.execute(
+            "SELECT id, state, received_ns, span_count, length(body), content_encoding FROM requests "
+            "WHERE id > ? ORDER BY id LIMIT ?",
+            (self._indexed, _CHUNK_SPANS),
+        ).fetchall()
+        for request_id, state, received_ns, span_count, length, encoding in rows:
+            if found and (spans + span_count > _CHUNK_SPANS or size + length > _CHUNK_BYTES):
+                break
+            decoded = self._remembered(request_id)
+            if decoded is None:
+                (body,) = self._connection.execute(
+                    "SELECT body FROM requests WHERE id = ?", (request_id,)
+                ).fetchone()
+                try:
+                    decoded = Request(decompress(body, encoding))
+                except BadRequest:
+                    log.exception("request %d cannot be decoded; its bytes are kept", request_id)
+                    decoded = Request(b"")
+            found.append((request_id, state, received_ns, decoded))
+            spans, size = spans + span_count, size + length
+        if not found:
+            self._indexed = self._last  # the rest was deleted meanwhile
+        return found
+
+    def _remembered(self, request_id: int) -> Request | None:
+        while self._expected and self._expected[0][0] <= request_id:
+            known, decoded, size = self._expected.popleft()
+            self._expected_bytes -= size
+            if known == request_id:
+                return decoded
+        return None
+
+    def _row(self, entry: Entry, request_id: int, position: int, route: Delivery) -> tuple[object, ...]:
+        self._revision += 1
+        return (
+            self._revision,
+            entry.trace_id,
+            entry.span_id,
+            entry.parent_id,
+            entry.name,
+            entry.kind.value,
+            entry.role.value,
+            entry.status.value,
+            _signed(entry.start_ns),
+            _signed(entry.end_ns),
+            self._marked(entry, request_id, route).value,
+            request_id,
+            position,
+            self._encode(entry.facts),
+        )
+
+    def _marked(self, entry: Entry, request_id: int, route: Delivery) -> Delivery:
+        """A rebuilt row takes its delivery from the marks; a fresh one has none yet."""
+        if request_id > self._rebuild_until:
+            return route
+        row = self._connection.execute(
+            "SELECT state FROM marks WHERE trace_id = ? AND span_id = ? AND end_ns = ? "
+            "ORDER BY at_ns DESC LIMIT 1",
+            (entry.trace_id, entry.span_id, _signed(entry.end_ns)),
+        ).fetchone()
+        return route if row is None else Delivery(row[0])
+
+
+def _list(states: Sequence[Delivery]) -> str:
+    return f"({', '.join(str(state.value) for state in states)})"
+
+
+def _signed(number: int) -> int:
+    """OTLP's fixed64 in SQLite's signed 64 bits; a time beyond the year 2262 is nonsense anyway."""
+    return min(number, 2**63 - 1)
+
+
+def _note(
+    entry: Entry,
+    received_ns: int,
+    traces: dict[bytes, tuple[str | None, int, int]],
+    sessions: set[tuple[str, bytes]],
+) -> None:
+    session = entry.facts.get("session")
+    start = _signed(entry.start_ns)
+    if session is not None:
+        sessions.add((session, entry.trace_id))
+    known = traces.get(entry.trace_id)
+    if known is None or (session is not None and (known[0] is None or start < known[1])):
+        traces[entry.trace_id] = (session, start, received_ns)

@@ -1,0 +1,215 @@
+"""Read-only views of the journal, for panes and commands.
+
+Every read is bounded and fetched whole: an open cursor would keep the WAL from being reset.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from hermes_tui.journal.files import StateError
+from hermes_tui.model.span import Delivery, Kind, Role, Span, Status
+
+if TYPE_CHECKING:
+    from hermes_tui.otlp.codec import Detail
+
+_COLUMNS = (
+    "revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, "
+    "request, position, facts"
+)
+_PAGE = 2_000  # rows a read returns at most
+_NAMES = 500  # placeholders in one statement; SQLite allows at least 999
+_KINDS = {kind.value: kind for kind in Kind}
+_ROLES = {role.value: role for role in Role}
+_STATUSES = tuple(Status)
+_DELIVERIES = tuple(Delivery)
+_decode = msgspec.msgpack.Decoder().decode
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """A session as the journal's index knows it, without folding its spans."""
+
+    session: str
+    received_ns: int
+    traces: int
+
+
+class Reader:
+    """One read-only connection to a journal. Raises StateError when there is none to read."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.exists():
+            raise StateError(f"there is no journal at {path} yet; nothing has been received")
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10
+            )
+            self._connection.execute("PRAGMA query_only = ON")
+            self._inode = path.stat().st_ino
+            self.epoch = self._meta("epoch")
+        except (OSError, sqlite3.Error) as error:
+            raise StateError(f"cannot read the journal {path}: {error}") from error
+        self._version = -1
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def changed(self) -> bool:
+        """Whether anything was committed since the last call; costs microseconds."""
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        changed = version != self._version
+        self._version = version
+        return changed
+
+    def stale(self) -> bool:
+        """Whether this is another journal than the one opened: reopen and start over."""
+        try:
+            return self._path.stat().st_ino != self._inode or self._meta("epoch") != self.epoch
+        except OSError:
+            return True
+
+    def revision(self) -> int:
+        """The newest revision."""
+        return int(self._meta("revision") or 0)
+
+    def indexed(self) -> tuple[int, int]:
+        """(last indexed request, last request): equal when the index has caught up."""
+        (last,) = self._connection.execute("SELECT coalesce(max(id), 0) FROM requests").fetchone()
+        return int(self._meta("indexed") or 0), last
+
+    def tail(self, revision: int) -> list[Span]:
+        """Spans whose row changed after `revision`, oldest change first; a page at most."""
+        return self._spans("WHERE revision > ? ORDER BY revision LIMIT ?", (revision, _PAGE))
+
+    def recent_sessions(self, limit: int = 500) -> list[SessionRow]:
+        """Sessions with the newest arrival first; traces without a session stand for themselves."""
+        rows = self._connection.execute(
+            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name, "
+            "max(received_ns) AS newest, count(*) FROM traces GROUP BY name ORDER BY newest DESC, name LIMIT ?",
+            (limit,),
+        ).fetchall()
+        return [SessionRow(*row) for row in rows]
+
+    def newest_session(self) -> str | None:
+        """The session with the newest arrival; subagents' spans count for the session above them."""
+        row = self._connection.execute(
+            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) FROM traces "
+            "ORDER BY received_ns DESC, first_ns DESC LIMIT 1"
+        ).fetchone()
+        return None if row is None else str(row[0])
+
+    def traces_of(self, session: str) -> list[bytes]:
+        """Ids of the traces that hold spans of a session."""
+        if (trace_id := _trace_of(session)) is not None:
+            return [trace_id]
+        rows = self._connection.execute(
+            "SELECT trace_id FROM trace_sessions WHERE session = ? "
+            "UNION SELECT trace_id FROM traces WHERE session = ?",
+            (session, session),
+        ).fetchall()
+        return [row[0] for row in rows]
+
+    def spans_of(self, traces: Sequence[bytes]) -> Iterator[list[Span]]:
+        """All spans of some traces, a bounded number of traces at a time, each trace whole."""
+        for at in range(0, len(traces), _NAMES):
+            some = traces[at : at + _NAMES]
+            yield self._spans(f"WHERE trace_id IN ({', '.join('?' * len(some))})", some)
+
+    def traces(self) -> list[bytes]:
+        """Ids of all traces."""
+        return [row[0] for row in self._connection.execute("SELECT trace_id FROM traces").fetchall()]
+
+    def counts(self) -> Counter[Delivery]:
+        """Finished spans by delivery."""
+        rows = self._connection.execute(
+            "SELECT delivery, count(*) FROM spans WHERE end_ns > 0 GROUP BY delivery"
+        ).fetchall()
+        return Counter({_DELIVERIES[delivery]: count for delivery, count in rows})
+
+    def document(self, key: str) -> dict[str, Any]:
+        """A JSON document that the relay keeps for readers; empty when there is none."""
+        text = self._meta(key)
+        document = json.loads(text) if isinstance(text, str) else {}
+        return document if isinstance(document, dict) else {}
+
+    def reasons(self, limit: int = 20) -> list[tuple[bytes, bytes, Delivery, str]]:
+        """Why spans were held or quarantined, newest first: (trace id, span id, state, reason)."""
+        rows = self._connection.execute(
+            "SELECT trace_id, span_id, state, coalesce(reason, '') FROM marks WHERE state IN (?, ?) "
+            "ORDER BY at_ns DESC LIMIT ?",
+            (Delivery.HELD.value, Delivery.QUARANTINED.value, limit),
+        ).fetchall()
+        return [(trace_id, span_id, Delivery(state), reason) for trace_id, span_id, state, reason in rows]
+
+    def details(self, spans: Iterable[Span]) -> Iterator[tuple[Span, Detail]]:
+        """Each span with all that it says, read from its request; a request is decoded once a run.
+
+        Spans whose request is gone are left out.
+        """
+        from hermes_tui.otlp.codec import Request, decompress
+
+        number, request = -1, Request(b"")
+        for span in spans:
+            if span.request != number:
+                row = self._connection.execute(
+                    "SELECT body, content_encoding FROM requests WHERE id = ?", (span.request,)
+                ).fetchone()
+                if row is None:
+                    continue
+                number, request = span.request, Request(decompress(row[0], row[1]))
+            yield span, request.detail(span.position)
+
+    def _meta(self, key: str) -> Any:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def _spans(self, where: str, parameters: Sequence[object]) -> list[Span]:
+        rows = self._connection.execute(f"SELECT {_COLUMNS} FROM spans {where}", parameters).fetchall()
+        return [_span(row) for row in rows]
+
+
+def _span(row: tuple[Any, ...]) -> Span:
+    (revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, request,
+     position, facts) = row  # fmt: skip
+    return Span(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_id=parent_id,
+        name=name,
+        kind=_KINDS[kind],
+        role=_ROLES[role],
+        status=_STATUSES[status],
+        start_ns=start_ns,
+        end_ns=end_ns,
+        delivery=_DELIVERIES[delivery],
+        request=request,
+        position=position,
+        revision=revision,
+        **_decode(facts),
+    )
+
+
+def _trace_of(session: str) -> bytes | None:
+    """The trace that stands for its own session, when `session` is such a name."""
+    if not session.startswith("trace-") or len(session) != 38:
+        return None
+    try:
+        return bytes.fromhex(session[6:])
+    except ValueError:
+        return None

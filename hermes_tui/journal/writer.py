@@ -1,0 +1,298 @@
+"""The one writer of the journal: a thread with the only connection that changes anything.
+
+Requests that arrive together share one commit (group commit); the index follows in commits of its
+own, whenever no request waits. A caller gets a `concurrent.futures.Future` per job.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Any
+
+from hermes_tui.journal.files import StateDir, StateError, open_private
+from hermes_tui.journal.indexing import Index
+from hermes_tui.model.span import Delivery
+from hermes_tui.otlp.codec import Request
+
+log = logging.getLogger(__name__)
+
+INDEX_VERSION = 1
+"""Raise this when what the index holds changes: an older one is then rebuilt from the requests."""
+
+_GROUP = 256  # requests in one commit, so that the first of them does not wait for an endless rest
+_CONTENDED_SHARE = 4  # while requests keep coming, one index chunk for so many commits
+
+
+class RequestState:
+    """`requests.state`."""
+
+    LOCAL = 0
+    TO_SEND = 1
+    DONE = 2
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One export request as it came: original bytes, and what its headers said about them.
+
+    `headers` holds only the sender's `x-mlflow-*`, names in lower case; `credential` names the
+    Authorization value, which lies elsewhere.
+    """
+
+    body: bytes
+    content_type: str
+    content_encoding: str
+    decoded: Request
+    span_count: int
+    headers: dict[str, str] = field(default_factory=dict)
+    credential: str = ""
+    received_ns: int = field(default_factory=time.time_ns)
+
+
+@dataclass(slots=True)
+class _Append:
+    envelope: Envelope
+    future: Future[int]
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[sqlite3.Connection], Any]
+    future: Future[Any]
+
+
+class Writer:
+    """Opens (or creates) the journal of a state folder and owns all writing to it.
+
+    `forward` says whether requests that arrive now have a destination. `on_index` is called in the
+    writer's thread after spans were indexed. Raises StateError when the journal cannot be used.
+    """
+
+    def __init__(
+        self,
+        state: StateDir,
+        *,
+        forward: bool = False,
+        on_index: Callable[[], None] = lambda: None,
+        synchronous: str = "FULL",
+    ) -> None:
+        self.forward = forward
+        self._on_index = on_index
+        self._jobs: queue.SimpleQueue[_Append | _Job | None] = queue.SimpleQueue()
+        self._routes: dict[tuple[str, str], int] = {}
+        self.commits = 0
+        self._connection = _open(state, synchronous)
+        self._index = Index(self._connection)
+        _prepare(self._connection, self._index)
+        self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
+        self._thread.start()
+
+    def append(self, envelope: Envelope) -> Future[int]:
+        """Store a request; the future's result is its id, given once it is on disk.
+
+        The future raises `sqlite3.Error` when it could not be stored (disk full, say).
+        """
+        future: Future[int] = Future()
+        self._jobs.put(_Append(envelope, future))
+        return future
+
+    def mark(
+        self,
+        spans: Sequence[tuple[bytes, bytes, int]],
+        state: Delivery,
+        *,
+        destination: str,
+        reason: str | None = None,
+        done: Sequence[int] = (),
+    ) -> Future[None]:
+        """Set the delivery of spans (trace id, span id, end in ns) and close the requests `done`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            self._index.mark(spans, state, destination, reason)
+            connection.executemany(
+                "UPDATE requests SET state = ? WHERE id = ?", [(RequestState.DONE, each) for each in done]
+            )
+
+        return self._submit(work)
+
+    def set_meta(self, key: str, value: object) -> Future[None]:
+        """Keep one JSON document for readers, such as the exporter's state."""
+        text = json.dumps(value)
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, text))
+
+        return self._submit(work)
+
+    def close(self) -> None:
+        """Store what was accepted, index it, and close. Safe to call twice."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _submit(self, work: Callable[[sqlite3.Connection], Any]) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._jobs.put(_Job(work, future))
+        return future
+
+    def _run(self) -> None:
+        closing = False
+        contended = 0
+        while True:
+            jobs, closing = self._take(closing, wait=not self._index.behind)
+            appends = [job for job in jobs if isinstance(job, _Append)]
+            if appends:
+                self._append(appends)
+            for job in jobs:
+                if isinstance(job, _Job):
+                    self._do(job)
+            contended = contended + 1 if appends else 0
+            if self._index.behind and (not appends or contended % _CONTENDED_SHARE == 0):
+                self._follow()
+            elif closing and self._jobs.empty():
+                break
+        self._connection.close()
+
+    def _take(self, closing: bool, *, wait: bool) -> tuple[list[_Append | _Job], bool]:
+        """The jobs that are there now; waits for the first only when there is nothing else to do."""
+        jobs: list[_Append | _Job] = []
+        while len(jobs) < _GROUP:
+            try:
+                job = self._jobs.get(block=wait and not jobs and not closing)
+            except queue.Empty:
+                break
+            if job is None:
+                closing = True
+            else:
+                jobs.append(job)
+        return jobs, closing
+
+    def _append(self, appends: list[_Append]) -> None:
+        connection = self._connection
+        ids: list[int] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for append in appends:
+                ids.append(self._insert(append.envelope))
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            _rollback(connection)
+            self._routes.clear()  # some may have been made in what was rolled back
+            for append in appends:
+                append.future.set_exception(error)
+            return
+        self.commits += 1
+        for append, request_id in zip(appends, ids, strict=True):
+            self._index.expect(request_id, append.envelope.decoded, len(append.envelope.body))
+            append.future.set_result(request_id)
+
+    def _insert(self, envelope: Envelope) -> int:
+        cursor = self._connection.execute(
+            "INSERT INTO requests (received_ns, state, route, span_count, content_type, content_encoding, body) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                envelope.received_ns,
+                RequestState.TO_SEND if self.forward else RequestState.LOCAL,
+                self._route(envelope),
+                envelope.span_count,
+                envelope.content_type,
+                envelope.content_encoding,
+                envelope.body,
+            ),
+        )
+        assert cursor.lastrowid is not None
+        return cursor.lastrowid
+
+    def _route(self, envelope: Envelope) -> int:
+        key = (json.dumps(envelope.headers, sort_keys=True), envelope.credential)
+        if key not in self._routes:
+            self._connection.execute("INSERT OR IGNORE INTO routes (headers, credential) VALUES (?, ?)", key)
+            row = self._connection.execute(
+                "SELECT id FROM routes WHERE headers = ? AND credential = ?", key
+            ).fetchone()
+            self._routes[key] = row[0]
+        return self._routes[key]
+
+    def _follow(self) -> None:
+        """Index the next chunk of requests in a commit of its own."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._index.advance()
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            # The requests are safe; the index stays behind and is tried again with the next job.
+            log.exception("indexing failed; it will be tried again")
+            _rollback(self._connection)
+            self._index.restart()
+            return
+        self._on_index()
+
+    def _do(self, job: _Job) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            result = job.work(self._connection)
+            self._connection.execute("COMMIT")
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs to the job's caller
+            _rollback(self._connection)
+            self._index.reload()
+            job.future.set_exception(error)
+        else:
+            job.future.set_result(result)
+
+
+def _open(state: StateDir, synchronous: str) -> sqlite3.Connection:
+    state.create()
+    try:
+        os.close(open_private(state.journal, os.O_RDWR | os.O_CREAT))
+        connection = sqlite3.connect(state.journal, isolation_level=None, check_same_thread=False, timeout=10)
+        connection.execute("PRAGMA page_size = 8192")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA fullfsync = ON")  # only macOS has one: a plain fsync stops at the drive
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
+        connection.execute("PRAGMA cache_size = -65536")
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"cannot open the journal {state.journal}: {error}") from error
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, index: Index) -> None:
+    for statement in _statements("schema.sql"):
+        connection.execute(statement)
+    connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('revision', 0), ('indexed', 0)")
+    version = connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()
+    connection.execute("BEGIN IMMEDIATE")
+    if version is None or version[0] != INDEX_VERSION:
+        for table in ("spans", "traces", "trace_sessions"):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.executemany(
+            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
+            [("index_version", INDEX_VERSION), ("indexed", 0), ("epoch", secrets.token_hex(8))],
+        )
+    for statement in _statements("index.sql"):
+        connection.execute(statement)
+    connection.execute("COMMIT")
+    index.reload()
+
+
+def _statements(name: str) -> Iterable[str]:
+    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    lines = (line.split("--")[0].rstrip() for line in text.splitlines())
+    return (each for each in "\n".join(lines).split(";") if each.strip())
+
+
+def _rollback(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")

@@ -1,0 +1,156 @@
+"""Read the JSON that tools are called with and answer with, also when it was cut in the middle.
+
+hermes-otel shortens values to 1,200 characters and ends them with `...`, which leaves invalid JSON
+(hermes-otel `_preview`; seen in the recordings `truncated` and `shell_corners`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from hermes_tui.model.span import Outcome
+
+_DECODER = json.JSONDecoder(strict=False)
+_KEY = re.compile(r'\s*,?\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)
+_BROKEN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
+COMMAND_TOOLS = frozenset({"terminal", "execute_code"})
+CUT = "..."
+
+
+def read_object(text: str) -> tuple[dict[str, Any], bool]:
+    """The JSON object in `text` and whether it was whole; of a cut one, the pairs before the cut."""
+    text = text.strip()
+    if not text.startswith("{"):
+        return {}, False
+    try:
+        document = _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return _read_cut_object(text), False
+    return (document, True) if isinstance(document, dict) else ({}, False)
+
+
+def _read_cut_object(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    at = 1
+    while (key := _KEY.match(text, at)) is not None:
+        at = key.end()
+        try:
+            found[key[1]], at = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            if text.startswith('"', at):
+                found[key[1]] = _cut_string(text[at + 1 :])
+            break
+    return found
+
+
+def _cut_string(rest: str) -> str:
+    rest = rest.removesuffix(CUT)
+    for candidate in (rest, _BROKEN_ESCAPE.sub("", rest)):
+        try:
+            return str(_DECODER.decode(f'"{candidate}"'))
+        except ValueError:
+            continue
+    return rest
+
+
+@dataclass(slots=True, frozen=True)
+class Call:
+    """A tool call as its span tells it: what ran, how it ended, and what it printed."""
+
+    command: str | None
+    cwd: str | None
+    exit_code: int | None
+    outcome: Outcome
+    output: str | None
+    truncated: bool
+
+
+def read_call(
+    tool: str,
+    arguments: str | None,
+    result: str | None,
+    *,
+    command: str | None = None,
+    said: str | None = None,
+    error: bool = False,
+    running: bool = False,
+) -> Call:
+    """Judge a command's span. `command` and `said` are the emitter's own short command and outcome."""
+    given, given_whole = read_object(arguments or "")
+    got, got_whole = read_object(result or "")
+    text, text_cut = _command_text(given, given_whole, command)
+    exit_code = _integer(got.get("exit_code"))
+    output = got.get("output") if got else result
+    outcome = Outcome.UNKNOWN if running else _outcome(tool, given, got, exit_code, said, error)
+    result_cut = bool(result) and not got_whole and (bool(got) or str(result).endswith(CUT))
+    cwd = given.get("workdir")
+    return Call(
+        command=text,
+        cwd=cwd if isinstance(cwd, str) and cwd else None,
+        exit_code=None if outcome is Outcome.BACKGROUND else exit_code,
+        outcome=outcome,
+        output=output if isinstance(output, str) else (None if output is None else json.dumps(output)),
+        truncated=text_cut or result_cut,
+    )
+
+
+def _command_text(given: dict[str, Any], whole: bool, short: str | None) -> tuple[str | None, bool]:
+    """The fullest known text of the command, and whether it is cut.
+
+    The plugin's own short form keeps white space but ends at 500 characters; the arguments go on to
+    1,200 with runs of white space collapsed.
+    """
+    full = next((given[key] for key in ("command", "cmd", "code") if isinstance(given.get(key), str)), None)
+    if short and not (short.endswith(CUT) or len(short) >= 500):
+        return short, False
+    if full is None or len(full) < len(short or ""):
+        return short, bool(short)
+    return full, not whole
+
+
+def _outcome(
+    tool: str,
+    given: dict[str, Any],
+    got: dict[str, Any],
+    exit_code: int | None,
+    said: str | None,
+    error: bool,
+) -> Outcome:
+    """Field-guide section 1, "Terminal tools": the exit code judges, not the span's status."""
+    output = got.get("output")
+    output = output.rstrip() if isinstance(output, str) else ""
+    status = got.get("status")
+    table = (
+        (status == "blocked" or said == "blocked", Outcome.BLOCKED),
+        (exit_code == 124 and "[Command timed out" in output, Outcome.TIMEOUT),
+        (status == "timeout" or said == "timeout", Outcome.TIMEOUT),
+        (exit_code == 130 and output.endswith("[Command interrupted]"), Outcome.INTERRUPTED),
+        (status == "interrupted" or said == "cancelled", Outcome.INTERRUPTED),
+        (given.get("background") is True and exit_code == 0, Outcome.BACKGROUND),
+        (exit_code is not None and exit_code != 0, Outcome.FAILED),
+        (exit_code == 0, Outcome.COMPLETED),
+        (error or status == "error" or said == "error", Outcome.FAILED),
+        (tool == "execute_code" and status in ("success", "completed"), Outcome.COMPLETED),
+    )
+    return next((outcome for holds, outcome in table if holds), Outcome.UNKNOWN)
+
+
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+_TARGETS = ("path", "file_path", "filename", "url", "query", "pattern", "goal", "name", "action", "question")
+
+
+def read_target(arguments: str | None) -> str | None:
+    """What a tool other than a command was pointed at: the one argument that names it."""
+    given, _ = read_object(arguments or "")
+    for key in _TARGETS:
+        if isinstance(given.get(key), str) and given[key]:
+            return str(given[key])
+    if isinstance(tasks := given.get("tasks"), list):
+        return f"{len(tasks)} tasks"
+    return next((value for value in given.values() if isinstance(value, str) and value), None)

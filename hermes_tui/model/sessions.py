@@ -1,0 +1,121 @@
+"""Sessions: what all traces together say about each Hermes conversation."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from hermes_tui.model.span import Span
+from hermes_tui.model.tree import TraceTree
+from hermes_tui.model.turns import TURN_ENDS, Totals, TraceView, Turn, read_trace
+
+
+@dataclass(slots=True)
+class Session:
+    """One Hermes conversation: its totals over all traces and its turns by start time."""
+
+    id: str
+    totals: Totals = field(default_factory=Totals)
+    turns: list[Turn] = field(default_factory=list)
+
+    @property
+    def turn_count(self) -> int:
+        """Turns whose agent span is known, and traces whose root has not come."""
+        return sum(not turn.provisional for turn in self.turns)
+
+    def status(self, now_ns: int) -> str:
+        """running, completed, interrupted, failed or unknown: that of the newest turn of the user's."""
+        own = [turn for turn in self.turns if not turn.review] or self.turns
+        if own:
+            return own[-1].status(now_ns)
+        return TURN_ENDS.get(self.totals.agent_end[1], "unknown")
+
+    def take(self, totals: Totals, turns: Iterable[Turn]) -> None:
+        self.totals.add(totals)
+        for turn in turns:
+            insort(self.turns, turn, key=_by_start)
+
+
+def _by_start(turn: Turn) -> tuple[int, tuple[bytes, bytes]]:
+    return turn.start_ns, turn.key
+
+
+def collect(views: Iterable[TraceView]) -> dict[str, Session]:
+    """Sessions by id from the views of whole traces, in any order."""
+    sessions: dict[str, Session] = {}
+    for view in views:
+        for session_id, totals in view.sessions.items():
+            session = sessions.setdefault(session_id, Session(session_id))
+            session.take(totals, (turn for turn in view.turns if turn.session == session_id))
+    return sessions
+
+
+_OPEN_TRACES = 64
+
+
+class Forest:
+    """The traces of one session, folded as spans arrive: add, then `refresh` what changed.
+
+    Work per `refresh` follows the traces that changed, not what is stored.
+    """
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.trees: dict[bytes, TraceTree] = {}
+        self.views: dict[bytes, TraceView] = {}
+        self.turns: list[Turn] = []
+        self._dirty: set[bytes] = set()
+        self._closed = Totals()
+        self._open: dict[bytes, Totals] = {}
+
+    def add(self, spans: Iterable[Span]) -> int:
+        """Take spans in; the number that changed something."""
+        changed = 0
+        for span in spans:
+            tree = self.trees.get(span.trace_id)
+            if tree is None:
+                tree = self.trees[span.trace_id] = TraceTree(span.trace_id)
+            if tree.add(span):
+                self._dirty.add(span.trace_id)
+                changed += 1
+        return changed
+
+    def refresh(self) -> set[bytes]:
+        """Read the changed traces anew; their ids."""
+        dirty, self._dirty = self._dirty, set()
+        if not dirty:
+            return dirty
+        self.turns = [turn for turn in self.turns if turn.trace_id not in dirty]
+        for trace_id in dirty:
+            known = trace_id in self.views
+            view = self.views[trace_id] = read_trace(self.trees[trace_id])
+            for turn in self._own(view):
+                insort(self.turns, turn, key=_by_start)
+            self._settle(trace_id, view, known)
+        return dirty
+
+    def totals(self) -> Totals:
+        """The session's totals."""
+        total = Totals()
+        total.add(self._closed)
+        for totals in self._open.values():
+            total.add(totals)
+        return total
+
+    def _own(self, view: TraceView) -> list[Turn]:
+        """The session's turns in a trace; for a subagent's session the turns it worked in."""
+        return [turn for turn in view.turns if turn.session == self.session] or view.turns
+
+    def _settle(self, trace_id: bytes, view: TraceView, known: bool) -> None:
+        """Keep one sum for the traces at rest, so that totals cost what is open, not what is stored."""
+        if known and trace_id not in self._open:
+            self._closed, self._open = Totals(), {}
+            for other, settled in self.views.items():
+                if other != trace_id:
+                    self._closed.add(settled.sessions.get(self.session, Totals()))
+        if len(self._open) > _OPEN_TRACES:
+            for totals in self._open.values():
+                self._closed.add(totals)
+            self._open = {}
+        self._open[trace_id] = view.sessions.get(self.session, Totals())

@@ -1,0 +1,312 @@
+"""What a trace's tree means: its turns, which session each span belongs to, and their totals.
+
+A turn is an `agent` (or `cron`) span that is not below a subagent, or a trace whose root has not
+come. Spans whose parent never came are given to the turn they belong to by session and time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from hermes_tui.model.results import COMMAND_TOOLS
+from hermes_tui.model.span import FAILURES, NANOSECONDS, Delivery, Kind, Role, Span, Status
+from hermes_tui.model.tree import Node, TraceTree
+from hermes_tui.model.usage import NOTHING, Usage, says_usage
+
+SILENCE_S = 15 * 60
+"""A turn whose root never came and that was silent this long no longer counts as running."""
+
+ERROR_SILENCE_S = 120
+"""The same after a failed model call: Hermes retries within this time or gives up."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Sums over the spans of one session (or one turn) in one trace."""
+
+    spans: int = 0
+    commands: int = 0
+    failed_commands: int = 0
+    errors: int = 0
+    usage: Usage = NOTHING
+    deliveries: Counter[Delivery] = field(default_factory=Counter)
+    first_ns: int = 0
+    last_ns: int = 0
+    model: str | None = None
+    source: str | None = None
+    running_spans: int = 0
+    agent_end: tuple[int, str] = (0, "")
+
+    def take(self, span: Span) -> None:
+        if span.running:
+            self.running_spans += 1
+        else:
+            self.spans += 1
+            self.deliveries[span.delivery] += 1
+        if is_command(span):
+            self.commands += 1
+            self.failed_commands += span.outcome in FAILURES
+        self.errors += span.status is Status.ERROR
+        self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
+        self.last_ns = max(self.last_ns, span.end_ns, span.start_ns)
+        if span.role in (Role.MODEL_CALL, Role.WRAPPER) or not self.model:
+            self.model = span.model or self.model
+        self.source = span.platform or self.source
+        if span.kind is Kind.AGENT and span.final_status:
+            self.agent_end = max(self.agent_end, (span.start_ns, span.final_status))
+
+    def add(self, other: Totals) -> None:
+        self.spans += other.spans
+        self.commands += other.commands
+        self.failed_commands += other.failed_commands
+        self.errors += other.errors
+        self.running_spans += other.running_spans
+        self.usage += other.usage
+        self.deliveries.update(other.deliveries)
+        if other.first_ns:
+            self.first_ns = min(self.first_ns or other.first_ns, other.first_ns)
+        if other.last_ns >= self.last_ns:
+            self.model = other.model or self.model
+            self.source = other.source or self.source
+        else:
+            self.model = self.model or other.model
+            self.source = self.source or other.source
+        self.last_ns = max(self.last_ns, other.last_ns)
+        self.agent_end = max(self.agent_end, other.agent_end)
+
+
+@dataclass(slots=True)
+class Turn:
+    """One turn. `node` is its agent span's place, or None while only its children are known.
+
+    `key` stays the same when the root comes late, so that folds and the cursor stay where they are.
+    """
+
+    key: tuple[bytes, bytes]
+    trace_id: bytes
+    node: Node | None
+    tops: list[Node] = field(default_factory=list)
+    session: str | None = None
+    prompt: str | None = None
+    review: bool = False
+    provisional: bool = False
+    totals: Totals = field(default_factory=Totals)
+    start_ns: int = 0
+    verdict: str = ""
+
+    @property
+    def span(self) -> Span | None:
+        return None if self.node is None else self.node.span
+
+    @property
+    def end_ns(self) -> int:
+        """End of the turn's own span; of its last known child when that has not come."""
+        return self.span.end_ns if self.span is not None and self.span.end_ns else self.totals.last_ns
+
+    @property
+    def end_of_span(self) -> int:
+        """End of the turn's own span; the far future while it runs."""
+        span = self.span
+        return 0 if span is None else span.end_ns or 2**63
+
+    def status(self, now_ns: int) -> str:
+        """running, completed, interrupted, failed or unknown at `now_ns`."""
+        if self.verdict in ("completed", "interrupted", "failed"):
+            return self.verdict
+        silent_s = (now_ns - self.totals.last_ns) / NANOSECONDS
+        if self.verdict == "erring":
+            return "running" if silent_s < ERROR_SILENCE_S else "failed"
+        return "running" if silent_s < SILENCE_S else "unknown"
+
+
+def is_command(span: Span) -> bool:
+    return span.role is Role.TOOL and span.tool in COMMAND_TOOLS
+
+
+@dataclass(slots=True)
+class TraceView:
+    """The turns of one trace and its share of every session it touches."""
+
+    turns: list[Turn]
+    sessions: dict[str, Totals]
+    owners: dict[bytes, str]
+    turn_of: dict[bytes, Turn]
+
+
+def read_trace(tree: TraceTree) -> TraceView:
+    """Turns, sessions and totals of one trace; work is linear in the trace's spans."""
+    owners = _sessions(tree)
+    turns = _turns(tree, owners)
+    sessions: dict[str, Totals] = {}
+    turn_of: dict[bytes, Turn] = {}
+    for turn in turns:
+        for node in members(turn):
+            turn_of[node.span_id] = turn
+            if node.span is not None:
+                turn.totals.take(node.span)
+                sessions.setdefault(owners[node.span_id], Totals()).take(node.span)
+        for node in _counted(turn):
+            assert node.span is not None
+            usage = Usage.of(node.span)
+            turn.totals.usage += usage
+            sessions[owners[node.span_id]].usage += usage
+        _describe(turn)
+    return TraceView(turns, sessions, owners, turn_of)
+
+
+def members(turn: Turn) -> Iterator[Node]:
+    """All nodes of a turn, parents first, without the turns nested in it."""
+    stack = list(reversed(turn.tops))
+    while stack:
+        node = stack.pop()
+        yield node
+        stack.extend(child for child in reversed(node.children) if not is_turn(child))
+
+
+def is_turn(node: Node) -> bool:
+    """Whether this node starts a turn: an agent of the user's, not one that another agent started."""
+    span = node.span
+    if span is None or span.role not in (Role.TURN, Role.AGENT) or span.platform == "subagent":
+        return False
+    for above in node.ancestors():
+        if above.span is None:
+            continue
+        if above.span.role is Role.SUBAGENT or above.span.platform == "subagent":
+            return False
+        if span.role is Role.AGENT and above.span.role in (Role.AGENT, Role.TURN):
+            return False
+    return True
+
+
+def _sessions(tree: TraceTree) -> dict[bytes, str]:
+    """Each node's session: its own, else its nearest relative's, else the trace itself."""
+    below: dict[bytes, str | None] = {}
+    order = [node for top in tree.ordered_tops() for node in top.walk()]
+    for node in reversed(order):
+        own = node.span.session if node.span is not None else None
+        below[node.span_id] = own or next((s for c in node.children if (s := below[c.span_id])), None)
+    tops = [below[top.span_id] for top in tree.ordered_tops()]
+    default = next((session for session in tops if session), f"trace-{tree.trace_id.hex()}")
+    owners: dict[bytes, str] = {}
+    for node in order:
+        own = node.span.session if node.span is not None else None
+        above = owners[node.parent.span_id] if node.parent is not None else None
+        owners[node.span_id] = own or above or below[node.span_id] or default
+    return owners
+
+
+def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
+    heads = sorted((n for n in tree.agents.values() if is_turn(n)), key=lambda n: (n.start_ns, n.span_id))
+    turns = [_turn(tree, node, first=index == 0, owners=owners) for index, node in enumerate(heads)]
+    strays = [top for top in tree.ordered_tops() if not is_turn(top)]
+    agents = sorted(tree.agents.values(), key=lambda n: (n.start_ns, n.span_id))
+    late: Turn | None = None
+    for top in strays:
+        holder = _holder(top, agents, turns, owners)
+        if holder is None:
+            if late is None:
+                key = (tree.trace_id, b"" if not turns else b"late")
+                late = Turn(key, tree.trace_id, None, session=owners[top.span_id], provisional=bool(turns))
+            late.tops.append(top)
+        else:
+            holder.tops.append(top)
+    if late is not None:
+        late.start_ns = late.tops[0].start_ns
+        turns.append(late)
+    for turn in turns:
+        turn.tops.sort(key=lambda node: (node is not turn.node, node.start_ns, node.span_id))
+    return turns
+
+
+def _turn(tree: TraceTree, node: Node, *, first: bool, owners: dict[bytes, str]) -> Turn:
+    key = (tree.trace_id, b"" if first else node.span_id)
+    return Turn(
+        key, tree.trace_id, node, tops=[node], session=owners[node.span_id], start_ns=node.start_ns
+    )
+
+
+def _holder(top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]) -> Turn | None:
+    """The turn that a subtree without a known parent belongs to; None when it starts one of its own.
+
+    An agent of the same session that was at work when the subtree started; else, for a session that
+    has no turn here (a subagent's), the turn that was at work or had ended last.
+    """
+    if not turns:
+        return None
+    session, start = owners[top.span_id], top.start_ns
+    for agent in reversed(agents):
+        if owners[agent.span_id] == session and agent.start_ns <= start and _covers(agent, start):
+            return _turn_above(agent, turns)
+    if any(turn.session == session for turn in turns) and start > max(turn.end_of_span for turn in turns):
+        return None
+    earlier = [turn for turn in turns if turn.start_ns <= start]
+    return earlier[-1] if earlier else turns[0]
+
+
+def _covers(agent: Node, start_ns: int) -> bool:
+    span = agent.span
+    return span is not None and (span.running or start_ns <= span.end_ns)
+
+
+def _turn_above(agent: Node, turns: list[Turn]) -> Turn | None:
+    chain = {id(agent), *(id(node) for node in agent.ancestors())}
+    found = [turn for turn in turns if id(turn.node) in chain]
+    if found:
+        return max(found, key=lambda turn: (turn.start_ns, turn.key))
+    earlier = [turn for turn in turns if turn.start_ns <= agent.start_ns]
+    return earlier[-1] if earlier else turns[0]
+
+
+def _counted(turn: Turn) -> Iterator[Node]:
+    """The innermost LLM spans that carry counts: adding wrappers too would count a call twice."""
+    inside: set[bytes] = set()
+    for node in reversed(list(members(turn))):
+        span = node.span
+        counts = span is not None and span.kind is Kind.LLM and says_usage(span)
+        if counts and node.span_id not in inside:
+            yield node
+        if (counts or node.span_id in inside) and node.parent is not None:
+            inside.add(node.parent.span_id)
+
+
+def _describe(turn: Turn) -> None:
+    spans = [node.span for node in members(turn) if node.span is not None]
+    if turn.node is None:
+        turn.start_ns = turn.totals.first_ns
+    own = [span for span in spans if span.session in (None, turn.session)]
+    asked = [span for span in own if span.prompt and span.role is not Role.SUBAGENT]
+    turn.prompt = next((span.prompt for span in asked), None)
+    turn.review = any(span.review for span in asked)
+    turn.verdict = _verdict(turn, own)
+
+
+TURN_ENDS = {"completed": "completed", "interrupted": "interrupted", "failed": "failed", "timed_out": "failed"}
+
+
+def _verdict(turn: Turn, spans: list[Span]) -> str:
+    """How the turn ended: completed, interrupted, failed; erring or open when its root is not there.
+
+    A root that the process closed on exit says `finalized` and OK whatever happened, so then (and
+    for emitters that say nothing) the children judge.
+    """
+    calls = [span for span in spans if span.role is Role.MODEL_CALL]
+    last = max(calls, key=lambda span: span.start_ns, default=None)
+    erring = last is not None and last.status is Status.ERROR
+    root = turn.span
+    if root is None or root.running:
+        return "erring" if erring else "open"
+    if (said := TURN_ENDS.get(root.final_status or "")) is not None:
+        return said
+    if erring or root.status is Status.ERROR or root.final_status == "incomplete":
+        return "failed"
+    if root.final_status == "finalized" and not _answered(last):
+        return "interrupted"
+    return "completed"
+
+
+def _answered(call: Span | None) -> bool:
+    if call is None or call.status is Status.UNSET:
+        return False
+    return call.finish_reason == "stop" or (call.finish_reason is None and not call.tool_calls)

@@ -1,0 +1,185 @@
+"""Settings: flags > environment > YAML file > defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+import platformdirs
+
+APP = "hermes-trace-tui"
+HTTP_PORT = 4318
+GRPC_PORT = 4317
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+
+class SettingsError(Exception):
+    """A setting cannot be used. One line per mistake: where it is, what is wrong, what to write."""
+
+
+class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The destination. `experiment` is an id; the sender's own headers win over all of this."""
+
+    url: str | None = None
+    experiment: str | None = None
+    username: str | None = None
+    password: str | None = None
+    token: str | None = None
+    workspace: str | None = None
+
+    def __repr__(self) -> str:
+        return f"MLflow(url={self.url!r}, experiment={self.experiment!r})"  # never the credentials
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Everything that can be set. `state_dir` is where the journal lies."""
+
+    state_dir: str | None = None
+    host: str = "127.0.0.1"
+    http_port: Port = HTTP_PORT
+    grpc_port: Port = GRPC_PORT
+    mlflow: MLflow = MLflow()
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state_dir).expanduser() if self.state_dir else default_state_dir()
+
+
+_ENVIRONMENT = {
+    "HERMES_TRACE_STATE_DIR": ("state_dir",),
+    "HERMES_TRACE_HOST": ("host",),
+    "HERMES_TRACE_HTTP_PORT": ("http_port",),
+    "HERMES_TRACE_GRPC_PORT": ("grpc_port",),
+    "MLFLOW_TRACKING_URI": ("mlflow", "url"),
+    "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
+    "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
+    "MLFLOW_TRACKING_PASSWORD": ("mlflow", "password"),
+    "MLFLOW_TRACKING_TOKEN": ("mlflow", "token"),
+    "MLFLOW_WORKSPACE": ("mlflow", "workspace"),
+}
+
+
+def default_state_dir() -> Path:
+    return Path(platformdirs.user_state_dir(APP, appauthor=False))
+
+
+def default_file(environment: Mapping[str, str] | None = None) -> Path:
+    """The settings file: HERMES_TRACE_CONFIG, else config.yaml in the user's config folder."""
+    named = (os.environ if environment is None else environment).get("HERMES_TRACE_CONFIG")
+    return Path(named) if named else Path(platformdirs.user_config_dir(APP, appauthor=False)) / "config.yaml"
+
+
+_FLAGS = {"mlflow.url": "--mlflow", "mlflow.experiment": "--experiment"}
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    destination: bool = True,
+) -> Settings:
+    """Put the settings together. `flags` are dotted names (`mlflow.url`); None means: not given.
+
+    Without `destination` the MLFLOW_* variables are left alone: a command that only reads the journal
+    must not fail over an address it never uses. Raises SettingsError with one line per mistake.
+    """
+    environment = os.environ if environment is None else environment
+    layers: list[tuple[str, dict[str, Any]]] = []
+    file = default_file(environment)
+    document, mistakes = _read(file, required="HERMES_TRACE_CONFIG" in environment)
+    layers.append((str(file), document))
+    for name, path in _ENVIRONMENT.items():
+        if environment.get(name) and (destination or path[0] != "mlflow"):
+            layers.append((f"environment variable {name}", _nested(path, environment[name])))
+    for name, value in (flags or {}).items():
+        if value is not None:
+            flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
+            layers.append((flag, _nested(name.split("."), value)))
+    merged: dict[str, Any] = {}
+    for source, layer in layers:
+        mistakes += _check(source, layer)
+        _merge(merged, layer)
+    if mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return msgspec.convert(merged, Settings, strict=False)
+
+
+def _read(file: Path, *, required: bool) -> tuple[dict[str, Any], list[str]]:
+    import yaml  # only here: the file is rare, and reading YAML costs a start 20 ms
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return {}, [f"{file}: no such file; HERMES_TRACE_CONFIG names it"] if required else []
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [f"{file}: cannot be read: {error}"]
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark is not None else ""
+        return {}, [f"{file}:{where} is not valid YAML: {getattr(error, 'problem', None) or error}"]
+    if document is None:
+        return {}, []
+    if not isinstance(document, dict):
+        return {}, [f"{file}: expected names and values, found {type(document).__name__}"]
+    return document, []
+
+
+def _check(source: str, layer: dict[str, Any]) -> list[str]:
+    """One line per mistake: each value is checked by itself, so that one does not hide the next."""
+    mistakes = []
+    for path, value in _leaves(layer):
+        try:
+            checked = msgspec.convert(_nested(path, value), Settings, strict=False)
+        except msgspec.ValidationError as error:
+            name = ".".join(path)
+            text = str(error).split(" - at")[0]
+            mistakes.append(f"{source}: {name}: {text}" if name not in source else f"{source}: {text}")
+            continue
+        if path == ("mlflow", "url") and (why := _url_mistake(checked.mlflow.url or "")):
+            mistakes.append(f"{source}: {why}")
+    return mistakes
+
+
+def _url_mistake(url: str) -> str | None:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    shown = url if len(url) < 100 and "@" not in url else "the address"
+    return None if valid else f"{shown!r} is not the address of an MLflow server; write http://host:port"
+
+
+def _leaves(layer: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found: list[tuple[tuple[str, ...], Any]] = []
+    for name, value in layer.items():
+        path = (*above, str(name))
+        if isinstance(value, dict) and value:
+            found += _leaves(value, path)
+        elif value is not None:
+            found.append((path, value))
+    return found
+
+
+def _nested(path: tuple[str, ...] | list[str], value: Any) -> dict[str, Any]:
+    for name in reversed(path):
+        value = {name: value}
+    return dict(value)
+
+
+def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
+    for name, value in layer.items():
+        if isinstance(value, dict):
+            below = into.setdefault(str(name), {})
+            if isinstance(below, dict):
+                _merge(below, value)
+                continue
+        if value is not None:
+            into[str(name)] = value
