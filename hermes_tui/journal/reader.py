@@ -72,7 +72,7 @@ class Reader:
 
     def changed(self) -> bool:
         """Whether anything was committed since the last call; costs microseconds."""
-        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
         changed = version != self._version
         self._version = version
         return changed

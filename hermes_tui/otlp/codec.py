@@ -213,6 +213,20 @@ def _value(value: Any, which: str | None, depth: int) -> Any:
     return None if which is None else getattr(value, which)
 
 
+def moved(body: bytes, nanoseconds: int) -> bytes:
+    """An uncompressed request with every time shifted; for replaying a recording as if it were now."""
+    message = ExportTraceServiceRequest.FromString(body)
+    for resource_spans in message.resource_spans:
+        for scope_spans in resource_spans.scope_spans:
+            for span in scope_spans.spans:
+                span.start_time_unix_nano += nanoseconds
+                if span.end_time_unix_nano:
+                    span.end_time_unix_nano += nanoseconds
+                for event in span.events:
+                    event.time_unix_nano += nanoseconds
+    return bytes(message.SerializeToString())
+
+
 def _varint(number: int) -> bytes:
     out = bytearray()
     while number > 0x7F:

@@ -1,0 +1,348 @@
+"""The commands; the only place that wires the rooms together.
+
+Heavy imports (aiohttp, grpc, Textual) are inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from hermes_tui import __version__, neutral
+from hermes_tui.journal.files import StateDir, StateError
+from hermes_tui.settings import Settings, SettingsError, load
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+DEMO = "demo.otlp.jsonl"
+
+
+def fail(message: str, code: int = 2) -> NoReturn:
+    """One clear line on standard error, and out."""
+    for line in message.splitlines():
+        click.echo(f"Error: {neutral.line(line)}", err=True)
+    sys.exit(code)
+
+
+def settings(*, destination: bool = False, **flags: Any) -> Settings:
+    try:
+        return load(flags, destination=destination)
+    except SettingsError as error:
+        fail(str(error))
+
+
+def with_state_dir(command: Command) -> Command:
+    return click.option(
+        "--state-dir",
+        metavar="DIR",
+        type=click.Path(file_okay=False),
+        help="Where the journal lies (HERMES_TRACE_STATE_DIR; default: your user state folder).",
+    )(command)
+
+
+def with_json(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def with_session(command: Command) -> Command:
+    help_text = "Only this session; 'last' is the one with the newest activity."
+    return click.option("--session", metavar="ID", help=help_text)(command)
+
+
+def with_relay_flags(command: Command) -> Command:
+    options = (
+        click.option("--mlflow", metavar="URL", help="Tee spans to this MLflow (MLFLOW_TRACKING_URI)."),
+        click.option("--experiment", metavar="ID", help="MLflow experiment id (MLFLOW_EXPERIMENT_ID)."),
+        click.option(
+            "--http-port", type=int, metavar="PORT", help="OTLP/HTTP port (default 4318; 0 picks a free one)."
+        ),
+        click.option("--host", metavar="ADDRESS", help="Address to listen on (default 127.0.0.1)."),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+def relay_flags(state_dir: str | None, **flags: Any) -> dict[str, Any]:
+    """The relay's flags as dotted settings names."""
+    names = {"mlflow": "mlflow.url", "experiment": "mlflow.experiment"}
+    return {"state_dir": state_dir, **{names.get(name, name): value for name, value in flags.items()}}
+
+
+@click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+@with_relay_flags
+@with_state_dir
+@click.pass_context
+def main(context: click.Context, state_dir: str | None, **flags: Any) -> None:
+    """Watch Hermes Agent work: its traces live, every command it ran, and whether MLflow has them.
+
+    Without a command: opens the pane, and starts the relay when none runs.
+    """
+    if context.invoked_subcommand is None:
+        open_pane(relay_flags(state_dir, **flags))
+    elif state_dir is not None or any(value is not None for value in flags.values()):
+        raise click.UsageError(f"options go behind the command: {context.invoked_subcommand} --state-dir …")
+
+
+def open_pane(flags: dict[str, Any]) -> None:
+    need_terminal()
+    from hermes_tui.relay.launch import Launcher, LaunchError
+
+    chosen = settings(destination=True, **flags)
+    launcher = Launcher(StateDir(chosen.state_path.absolute()), relay_arguments(flags))
+    try:
+        launcher.ensure()
+    except (LaunchError, StateError) as error:
+        fail(str(error))
+    run_pane(launcher.state, supervisor=launcher)
+
+
+def relay_arguments(flags: dict[str, Any]) -> list[str]:
+    """The given flags as arguments for the `relay` command."""
+    names = {"mlflow.url": "--mlflow", "mlflow.experiment": "--experiment"}
+    arguments: list[str] = []
+    for name, value in flags.items():
+        if value is not None:
+            value = os.path.abspath(value) if name == "state_dir" else value
+            arguments += [names.get(name, f"--{name.replace('_', '-')}"), str(value)]
+    return arguments
+
+
+def run_pane(state: StateDir, *, supervisor: Any, demo: bool = False) -> None:
+    from hermes_tui.tui.app import TraceApp
+
+    TraceApp(state, supervisor=supervisor, demo=demo).run()
+
+
+def need_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        fail("the pane needs a terminal; `hermes-trace-tui --help` lists commands that do not")
+
+
+@main.command()
+@click.option("--speed", type=float, default=1.0, show_default=True, help="Play this many times as fast.")
+def demo(speed: float) -> None:
+    """The pane on a recorded session, played live. Needs neither Hermes nor MLflow, leaves nothing behind."""
+    need_terminal()
+    from hermes_tui.relay.launch import LaunchError, private_relay
+
+    # Closing the terminal or a plain kill must clean up as leaving the pane does.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    try:
+        recording = resources.files("hermes_tui.recordings").joinpath(DEMO)
+        with resources.as_file(recording) as file, private_relay(play=file, speed=speed) as state:
+            run_pane(state, supervisor=None, demo=True)
+    except (LaunchError, StateError) as error:
+        fail(str(error))
+
+
+@main.command()
+@with_relay_flags
+@with_state_dir
+@click.option("--started-by", default="user", hidden=True)
+@click.option("--lifeline", type=int, hidden=True)
+@click.option("--ephemeral", is_flag=True, hidden=True)
+@click.option("--play", type=click.Path(dir_okay=False, path_type=Path), hidden=True)
+@click.option("--speed", type=float, default=1.0, hidden=True)
+def relay(
+    state_dir: str | None,
+    started_by: str,
+    lifeline: int | None,
+    ephemeral: bool,
+    play: Path | None,
+    speed: float,
+    **flags: Any,
+) -> None:
+    """Receive spans, keep them, tee them to MLflow: the relay in the foreground, for services."""
+    from hermes_tui.relay.lock import AlreadyRunning, Running, find
+    from hermes_tui.relay.replay import replay
+    from hermes_tui.relay.service import Lifeline, RelayError, serve
+
+    chosen = settings(destination=True, **relay_flags(state_dir, **flags))
+    state = StateDir(chosen.state_path.absolute())
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+
+    def say(running: Running) -> None:
+        where = f"relay on http://{running.http}, journal in {state.path}"
+        click.echo(f"{where}, MLflow {running.destination or 'not configured'}", err=True)
+
+    async def companion(address: str) -> None:
+        if play is not None:
+            await replay([play], f"http://{address}", speed=speed, now=True)
+
+    try:
+        asyncio.run(
+            serve(
+                chosen,
+                started_by=started_by,
+                lifeline=None if lifeline is None else Lifeline(lifeline, ephemeral),
+                companion=companion if play is not None else None,
+                on_ready=say,
+            )
+        )
+    except AlreadyRunning:
+        other = find(state)
+        who = f"pid {other.pid}, http://{other.http}" if other and other.http else "just starting"
+        fail(f"a relay already runs for {state.path} ({who}); `hermes-trace-tui stop` ends it", 1)
+    except (StateError, RelayError) as error:
+        fail(str(error))
+
+
+@main.command()
+@with_json
+@with_state_dir
+def status(as_json: bool, state_dir: str | None) -> None:
+    """Whether the relay runs, where it listens, and how far every span got."""
+    from hermes_tui.journal import records
+    from hermes_tui.journal.reader import Reader
+    from hermes_tui.output import print_status
+    from hermes_tui.relay.lock import find
+
+    state = StateDir(settings(state_dir=state_dir).state_path)
+    running = find(state)
+    try:
+        reader = Reader(state.journal) if state.journal.exists() else None
+        counts = records.status(reader)
+        known = reader.document("exporter").get("destination") if reader else None
+    except StateError as error:
+        fail(str(error))
+    record = {
+        "running": running is not None,
+        "version": running.version or None if running else None,
+        "pid": running.pid or None if running else None,
+        "http": running.http if running else None,
+        "grpc": running.grpc if running else None,
+        "destination": running.destination if running else known,
+        **counts,
+    }
+    if as_json:
+        click.echo(neutral.dump_json(record))
+    else:
+        print_status(record)
+
+
+@main.command()
+@with_state_dir
+def stop(state_dir: str | None) -> None:
+    """End the relay; what is queued is sent after its next start. Exit 1 when none runs."""
+    from hermes_tui.relay import launch
+
+    state = StateDir(settings(state_dir=state_dir).state_path)
+    try:
+        stopped = launch.stop(state)
+    except (launch.LaunchError, OSError) as error:
+        fail(str(error), 1)
+    click.echo("The relay has ended." if stopped else "No relay runs for this state folder.")
+    sys.exit(0 if stopped else 1)
+
+
+@main.command()
+@with_json
+@with_state_dir
+def sessions(as_json: bool, state_dir: str | None) -> None:
+    """All sessions: turns, commands, tokens, how they ended."""
+    from hermes_tui.journal import records
+    from hermes_tui.output import print_sessions
+
+    found: list[dict[str, Any]] = []
+    with open_journal(state_dir) as reader:
+        if reader is not None:
+            found = records.sessions(reader, time.time_ns())
+    if as_json:
+        click.echo(neutral.dump_json(found))
+    else:
+        print_sessions(found)
+
+
+@main.command()
+@with_session
+@click.option("--failed", is_flag=True, help="Only failed, timed-out, interrupted and blocked ones.")
+@click.option("--format", "form", type=click.Choice(["text", "sh", "md"]), default="text", show_default=True)
+@with_json
+@with_state_dir
+def commands(session: str | None, failed: bool, form: str, as_json: bool, state_dir: str | None) -> None:
+    """Every terminal command Hermes ran, oldest first, with exit code, duration and output."""
+    from hermes_tui import output
+    from hermes_tui.journal import records
+
+    found: list[dict[str, Any]] = []
+    with open_journal(state_dir) as reader:
+        if reader is not None:
+            try:
+                found = records.commands(reader, records.find_session(reader, session), failed=failed)
+            except records.UnknownSession as error:
+                fail(str(error), 1)
+        elif session is not None:
+            fail("there is no session yet; nothing has been received", 1)
+    if as_json:
+        click.echo(neutral.dump_json(found))
+    elif form == "text":
+        output.print_commands(found)
+    else:
+        click.echo(output.shell_script(found) if form == "sh" else output.markdown(found), nl=False)
+
+
+class open_journal:  # noqa: N801 - used like a function
+    """The journal of a state folder for reading, or None when nothing was received yet."""
+
+    def __init__(self, state_dir: str | None) -> None:
+        self._path = StateDir(settings(state_dir=state_dir).state_path).journal
+
+    def __enter__(self) -> Any:
+        from hermes_tui.journal.reader import Reader
+
+        try:
+            self._reader = Reader(self._path) if self._path.exists() else None
+        except StateError as error:
+            fail(str(error))
+        return self._reader
+
+    def __exit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--to", metavar="URL", help="Where to send it (default: the running relay).")
+@click.option("--speed", type=float, default=1.0, show_default=True, help="2 is twice as fast, 0 no waiting.")
+@click.option("--now", is_flag=True, help="Move all times to the present.")
+@with_state_dir
+def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, state_dir: str | None) -> None:
+    """Send recorded OTLP requests to a receiver again, at their own pace."""
+    from hermes_tui.relay.lock import find
+    from hermes_tui.relay.replay import ReplayError
+    from hermes_tui.relay.replay import replay as play
+
+    if speed < 0:
+        raise click.BadParameter("write 0 or more", param_hint="--speed")
+    if to is None:
+        running = find(StateDir(settings(state_dir=state_dir).state_path))
+        if running is None or running.http is None:
+            fail("no relay runs; start one with `hermes-trace-tui relay`, or name a receiver with --to URL")
+        to = f"http://{running.http}"
+
+    def progress(sent: int, total: int) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"\r{sent}/{total} requests", nl=sent == total, err=True)
+
+    try:
+        sent, refused = asyncio.run(play(list(files), to, speed=speed, now=now, progress=progress))
+    except ReplayError as error:
+        fail(str(error), 1)
+    click.echo(f"Sent {sent} requests, {refused} refused.", err=True)
+    sys.exit(1 if refused else 0)

@@ -1,0 +1,154 @@
+"""The documents that commands print: sessions, terminal commands and status, as plain data.
+
+Times are RFC 3339 in UTC, durations seconds, unknown is null. Everything is made from whole traces,
+some at a time, so that memory does not grow with the journal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from hermes_tui.journal.reader import Reader
+from hermes_tui.model.conventions import short_command, tool_texts
+from hermes_tui.model.results import read_call
+from hermes_tui.model.sessions import Session, collect
+from hermes_tui.model.span import FAILURES, Delivery, Span, Status
+from hermes_tui.model.tree import TraceTree
+from hermes_tui.model.turns import TraceView, is_command, read_trace
+
+_TRACES = 200  # traces folded at a time
+
+Record = dict[str, Any]
+
+
+class UnknownSession(Exception):
+    """No session of this name is in the journal."""
+
+
+def timestamp(ns: int) -> str | None:
+    """RFC 3339 in UTC with microseconds; None for 0 or a time outside of the calendar."""
+    if ns <= 0:
+        return None
+    try:
+        when = datetime.fromtimestamp(ns // 1_000_000_000, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+    return when.replace(microsecond=ns % 1_000_000_000 // 1000).isoformat().replace("+00:00", "Z")
+
+
+def find_session(reader: Reader, name: str | None) -> str | None:
+    """The session meant by a `--session` value; None means all. Raises UnknownSession."""
+    if name is None:
+        return None
+    if name == "last":
+        if (newest := reader.newest_session()) is None:
+            raise UnknownSession("there is no session yet; nothing has been received")
+        return newest
+    if not reader.traces_of(name):
+        raise UnknownSession(f"there is no session {name!r}; `hermes-trace-tui sessions` lists them")
+    return name
+
+
+def sessions(reader: Reader, now_ns: int) -> list[Record]:
+    """All sessions, the oldest first."""
+    found: dict[str, Session] = {}
+    for tree, view in _views(reader, reader.traces()):
+        del tree
+        for name, session in collect([view]).items():
+            if name in found:
+                found[name].take(session.totals, session.turns)
+            else:
+                found[name] = session
+    return [_session(each, now_ns) for each in sorted(found.values(), key=lambda s: (s.totals.first_ns, s.id))]
+
+
+def _session(session: Session, now_ns: int) -> Record:
+    totals, usage = session.totals, session.totals.usage
+    status = session.status(now_ns)
+    return {
+        "session": session.id,
+        "source": totals.source,
+        "model": totals.model,
+        "started": timestamp(totals.first_ns),
+        "ended": None if status == "running" else timestamp(totals.last_ns),
+        "turns": session.turn_count,
+        "spans": totals.spans,
+        "commands": totals.commands,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read_tokens": usage.cache_read_tokens,
+        "reasoning_tokens": usage.reasoning_tokens,
+        "cost": usage.cost,
+        "status": status,
+    }
+
+
+def commands(reader: Reader, session: str | None, *, failed: bool = False) -> list[Record]:
+    """The terminal commands of a session (None: of all), oldest first, with their whole known text."""
+    found: list[tuple[Span, str]] = []
+    traces = reader.traces() if session is None else reader.traces_of(session)
+    for tree, view in _views(reader, traces):
+        for span in tree.spans:
+            owner = view.owners[span.span_id]
+            if is_command(span) and (session is None or owner == session):
+                if not failed or span.outcome in FAILURES:
+                    found.append((span, owner))
+    owners = {(span.trace_id, span.span_id): owner for span, owner in found}
+    by_place = sorted((span for span, _ in found), key=lambda span: (span.request, span.position))
+    records = [
+        (span.start_ns, span.span_id, _command(span, owners[span.trace_id, span.span_id], detail.attributes))
+        for span, detail in reader.details(by_place)
+    ]
+    return [record for _, _, record in sorted(records, key=lambda item: item[:2])]
+
+
+def _command(span: Span, session: str, attributes: dict[str, Any]) -> Record:
+    arguments, result = tool_texts(attributes)
+    said = attributes.get("hermes.tool.outcome")
+    call = read_call(
+        span.tool or "",
+        arguments,
+        result,
+        command=short_command(attributes),
+        said=said if isinstance(said, str) else None,
+        error=span.status is Status.ERROR,
+        running=span.running,
+    )
+    return {
+        "session": session,
+        "trace": span.trace_id.hex(),
+        "span": span.span_id.hex(),
+        "tool": span.tool,
+        "command": call.command,
+        "cwd": call.cwd,
+        "exit_code": call.exit_code,
+        "outcome": span.outcome,
+        "started": timestamp(span.start_ns),
+        "duration_s": span.duration_s,
+        "output": call.output,
+        "truncated": call.truncated,
+    }
+
+
+def status(reader: Reader | None) -> Record:
+    """Counts of finished spans by delivery, and what the exporter said last."""
+    counts = {delivery.name.lower(): 0 for delivery in Delivery}
+    exporter: Record = {}
+    if reader is not None:
+        counts.update({delivery.name.lower(): count for delivery, count in reader.counts().items()})
+        exporter = reader.document("exporter")
+    return {"spans": sum(counts.values()), **counts, "last_error": exporter.get("last_error") or None}
+
+
+def _views(reader: Reader, traces: Sequence[bytes]) -> Iterator[tuple[TraceTree, TraceView]]:
+    for at in range(0, len(traces), _TRACES):
+        trees: dict[bytes, TraceTree] = {}
+        for spans in reader.spans_of(traces[at : at + _TRACES]):
+            for span in spans:
+                if span.trace_id not in trees:
+                    trees[span.trace_id] = TraceTree(span.trace_id)
+                trees[span.trace_id].add(span)
+        for tree in trees.values():
+            yield tree, read_trace(tree)

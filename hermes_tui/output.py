@@ -1,0 +1,143 @@
+"""Records as text for people: tables, a shell script, Markdown. Text from spans is neutralised here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from hermes_tui import neutral
+
+Record = dict[str, Any]
+
+_MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
+
+
+def short_number(number: int) -> str:
+    """842, 9.2k, 1.3M."""
+    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return str(number)
+
+
+def short_time(seconds: float | None) -> str:
+    """0.8s, 42s, 12:07, 3:05:00; empty when unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def exit_mark(record: Record) -> str:
+    """How a command ended in one word: ✓, ✗ 3, ✗ blocked, ? …"""
+    outcome, code = record["outcome"], record["exit_code"]
+    if outcome in _MARKS:
+        return _MARKS[outcome]
+    return f"✗ {code}" if outcome == "failed" and code is not None else f"✗ {outcome}"
+
+
+def print_sessions(records: Sequence[Record]) -> None:
+    table = _table("session", "source", "model", "started", "status")
+    for name in ("turns", "commands", "spans", "in", "out"):
+        table.add_column(name, justify="right")
+    for record in records:
+        table.add_row(
+            *(_cell(record[name]) for name in ("session", "source", "model")),
+            _cell((record["started"] or "")[:19].replace("T", " ")),
+            _cell(record["status"]),
+            *(_cell(record[name]) for name in ("turns", "commands", "spans")),
+            _cell(short_number(record["input_tokens"])),
+            _cell(short_number(record["output_tokens"])),
+        )
+    Console(highlight=False).print(table if records else "No sessions yet.")
+
+
+def print_commands(records: Sequence[Record]) -> None:
+    table = _table("started", "exit")
+    table.add_column("time", justify="right")
+    table.add_column("command", overflow="fold")
+    for record in records:
+        style = "red" if exit_mark(record).startswith("✗") else ""
+        table.add_row(
+            _cell((record["started"] or "")[11:19]),
+            Text(exit_mark(record), style),
+            _cell(short_time(record["duration_s"])),
+            Text(neutral.block(record["command"] or ""), style),
+        )
+    Console(highlight=False).print(table if records else "No commands.")
+
+
+def shell_script(records: Sequence[Record]) -> str:
+    """The commands as a script to read: each below a comment with when, where and how it ended."""
+    parts = ["#!/bin/sh", "# Commands that Hermes ran, in order. Read before running any of it again."]
+    for record in records:
+        where = f" in {neutral.line(record['cwd'])}" if record["cwd"] else ""
+        ended = f"{record['outcome']}, exit {'?' if record['exit_code'] is None else record['exit_code']}"
+        cut = " (the end of the command is not known)" if record["truncated"] else ""
+        parts.append(f"\n# {record['started']}{where}: {ended}{cut}")
+        command = neutral.block(record["command"] or "")
+        if record["tool"] != "terminal":
+            parts.append(f"# {record['tool']}:")
+            command = "\n".join(f"# {line}" for line in command.splitlines())
+        parts.append(command)
+    return "\n".join(parts) + "\n"
+
+
+def markdown(records: Sequence[Record]) -> str:
+    """The commands and their output as Markdown."""
+    parts = ["# Commands", ""]
+    for record in records:
+        took = short_time(record["duration_s"]) or "?"
+        parts.append(f"## {record['started']} · {exit_mark(record)} · {took}")
+        language = "python" if record["tool"] == "execute_code" else "sh"
+        parts += ["", _fenced(neutral.block(record["command"] or ""), language), ""]
+        if record["output"]:
+            parts += [_fenced(neutral.block(record["output"]), "text"), ""]
+    return "\n".join(parts)
+
+
+def print_status(record: Record) -> None:
+    """What `status` says, a line a fact."""
+    lines = []
+    if record["running"]:
+        lines.append(f"relay      running, pid {record['pid']}, version {record['version']}")
+        lines.append(f"OTLP/HTTP  http://{record['http']}/v1/traces")
+    else:
+        lines.append("relay      not running; `hermes-trace-tui relay` or the pane starts it")
+    lines.append(f"MLflow     {record['destination'] or 'not configured; spans are kept here (local)'}")
+    states = ("local", "queued", "accepted", "confirmed", "held", "quarantined")
+    counts = ", ".join(f"{record[name]} {name}" for name in states if record[name])
+    lines.append(f"spans      {record['spans']}" + (f": {counts}" if counts else ""))
+    if record["last_error"]:
+        lines.append(f"last error {record['last_error']}")
+    console = Console(highlight=False)
+    for line in lines:
+        console.print(Text(neutral.line(line)), soft_wrap=True)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in names:
+        table.add_column(name, no_wrap=True)
+    return table
+
+
+def _cell(value: object) -> Text:
+    return Text("" if value is None else neutral.line(str(value)))
+
+
+def _fenced(text: str, language: str) -> str:
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -1,0 +1,169 @@
+"""The relay process: receivers, journal and exporter wired together, from lock to clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import shutil
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+
+from hermes_tui import __version__
+from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.writer import Writer
+from hermes_tui.otlp.http import HttpReceiver
+from hermes_tui.relay.credentials import Credentials
+from hermes_tui.relay.exporter import Exporter
+from hermes_tui.relay.intake import Intake
+from hermes_tui.relay.lock import Lock, Running
+from hermes_tui.relay.outbox import Outbox
+from hermes_tui.relay.ports import port_taken
+from hermes_tui.settings import Settings
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S = 3.0  # how long a stop waits for what is queued; the rest is sent after the next start
+_COUNTS_S = 5.0
+
+
+class RelayError(Exception):
+    """The relay cannot run; the message names the cause and the fix."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lifeline:
+    """A pipe from the parent: when it closes, the relay ends. `ephemeral`: and its folder goes too."""
+
+    descriptor: int
+    ephemeral: bool = False
+
+
+Companion = Callable[[str], Awaitable[None]]
+"""Work beside the relay that is given its HTTP address, such as playing a recording."""
+
+
+async def serve(
+    settings: Settings,
+    *,
+    started_by: str = "user",
+    lifeline: Lifeline | None = None,
+    companion: Companion | None = None,
+    on_ready: Callable[[Running], None] = lambda _: None,
+) -> None:
+    """Run the relay until SIGTERM, SIGINT or the end of its lifeline.
+
+    Raises AlreadyRunning, StateError or RelayError before anything was received.
+    """
+    state = StateDir(settings.state_path)
+    lock = Lock(state)
+    lock.acquire()
+    try:
+        async with AsyncExitStack() as stack:
+            relay = await _start(settings, state, stack)
+            running = Running(
+                os.getpid(),
+                __version__,
+                http=relay.http.address,
+                destination=settings.mlflow.url,
+                started_by=started_by,
+                ready=True,
+            )
+            lock.announce(running)
+            on_ready(running)
+            log.info("listening on http://%s, destination %s", running.http, running.destination or "none")
+            if companion is not None:
+                task = asyncio.create_task(_accompany(companion, relay.http.address))
+                stack.callback(task.cancel)
+            await _wait_for_end(lifeline)
+            log.info("stopping")
+            lock.announce(replace(running, ready=False))
+    finally:
+        lock.release()
+        if lifeline is not None and lifeline.ephemeral:
+            shutil.rmtree(state.path, ignore_errors=True)
+
+
+@dataclass(slots=True)
+class _Relay:
+    http: HttpReceiver
+
+
+async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack) -> _Relay:
+    loop = asyncio.get_running_loop()
+    news: list[Callable[[], None]] = []
+
+    def on_index() -> None:
+        for call in news:
+            loop.call_soon_threadsafe(call)
+
+    writer = Writer(state, forward=settings.mlflow.url is not None, on_index=on_index)
+    stack.callback(writer.close)
+    credentials = Credentials(state.credentials)
+    intake = Intake(writer, credentials)
+    outbox = Outbox(state.journal)
+    stack.callback(outbox.close)
+    exporter = Exporter(writer, outbox, credentials, settings.mlflow)
+    exporting = asyncio.create_task(exporter.run())
+    stack.push_async_callback(_end, exporter, exporting)
+    news.append(exporter.wake)
+    counting = asyncio.create_task(_keep_counts(writer, intake))
+    stack.callback(counting.cancel)
+    identity: dict[str, object] = {"service": "hermes-trace-tui", "version": __version__}
+    http = HttpReceiver(intake.accept, host=settings.host, port=settings.http_port, identity=identity)
+    try:
+        await http.start()
+    except OSError as error:
+        raise RelayError(_cannot_listen(error, settings.host, settings.http_port)) from error
+    stack.push_async_callback(http.stop)
+    return _Relay(http)
+
+
+def _cannot_listen(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return port_taken(host, port, "--http-port")
+    if error.errno in (errno.EADDRNOTAVAIL, None) or "getaddrinfo" in str(error):
+        return f"cannot listen on {host}: it is not an address of this machine. Use --host 127.0.0.1."
+    return f"cannot listen on {host}:{port}: {error.strerror or error}"
+
+
+async def _end(exporter: Exporter, exporting: asyncio.Task[None]) -> None:
+    await exporter.stop(_FLUSH_S)
+    try:
+        await asyncio.wait_for(exporting, _FLUSH_S)
+    except TimeoutError:
+        log.info("a request to the destination was still under way; it is sent again after the next start")
+
+
+async def _keep_counts(writer: Writer, intake: Intake) -> None:
+    """Store how many requests of each signal came, for `status`; only when that changed."""
+    known: dict[str, int] = {}
+    while True:
+        counts = {**intake.counts, "refused": intake.refused}
+        if counts != known:
+            await asyncio.wrap_future(writer.set_meta("received", counts))
+            known = counts
+        await asyncio.sleep(_COUNTS_S)
+
+
+async def _accompany(companion: Companion, address: str) -> None:
+    try:
+        await companion(address)
+    except Exception:
+        log.exception("the work beside the relay failed")
+
+
+async def _wait_for_end(lifeline: Lifeline | None) -> None:
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    if lifeline is not None:
+        loop.add_reader(lifeline.descriptor, ended.set)  # readable means: the other end is closed
+    await ended.wait()
+    if lifeline is not None:
+        loop.remove_reader(lifeline.descriptor)
+
