@@ -11,7 +11,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -84,7 +85,7 @@ def relay_flags(state_dir: str | None, **flags: Any) -> dict[str, Any]:
 @with_relay_flags
 @with_state_dir
 @click.pass_context
-def main(context: click.Context, state_dir: str | None, **flags: Any) -> None:
+def main(context: click.Context, /, state_dir: str | None, **flags: Any) -> None:
     """Watch Hermes Agent work: its traces live, every command it ran, and whether MLflow has them.
 
     Without a command: opens the pane, and starts the relay when none runs.
@@ -105,7 +106,7 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    run_pane(launcher.state, supervisor=launcher)
+    run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url)
 
 
 def relay_arguments(flags: dict[str, Any]) -> list[str]:
@@ -119,14 +120,14 @@ def relay_arguments(flags: dict[str, Any]) -> list[str]:
     return arguments
 
 
-def run_pane(state: StateDir, *, supervisor: Any, demo: bool = False) -> None:
+def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> None:
     from hermes_tui.tui.app import TraceApp
 
-    TraceApp(state, supervisor=supervisor, demo=demo).run()
+    TraceApp(state, supervisor=supervisor, wanted=wanted).run()
 
 
 def need_terminal() -> None:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):  # Textual draws on stderr
         fail("the pane needs a terminal; `hermes-trace-tui --help` lists commands that do not")
 
 
@@ -143,7 +144,7 @@ def demo(speed: float) -> None:
     try:
         recording = resources.files("hermes_tui.recordings").joinpath(DEMO)
         with resources.as_file(recording) as file, private_relay(play=file, speed=speed) as state:
-            run_pane(state, supervisor=None, demo=True)
+            run_pane(state, supervisor=None)
     except (LaunchError, StateError) as error:
         fail(str(error))
 
@@ -296,24 +297,21 @@ def commands(session: str | None, failed: bool, form: str, as_json: bool, state_
         click.echo(output.shell_script(found) if form == "sh" else output.markdown(found), nl=False)
 
 
-class open_journal:  # noqa: N801 - used like a function
+@contextmanager
+def open_journal(state_dir: str | None) -> Iterator[Any]:
     """The journal of a state folder for reading, or None when nothing was received yet."""
+    from hermes_tui.journal.reader import Reader
 
-    def __init__(self, state_dir: str | None) -> None:
-        self._path = StateDir(settings(state_dir=state_dir).state_path).journal
-
-    def __enter__(self) -> Any:
-        from hermes_tui.journal.reader import Reader
-
-        try:
-            self._reader = Reader(self._path) if self._path.exists() else None
-        except StateError as error:
-            fail(str(error))
-        return self._reader
-
-    def __exit__(self, *_: object) -> None:
-        if self._reader is not None:
-            self._reader.close()
+    path = StateDir(settings(state_dir=state_dir).state_path).journal
+    if not path.exists():
+        yield None
+        return
+    try:
+        reader = Reader(path)
+    except StateError as error:
+        fail(str(error))
+    with reader:
+        yield reader
 
 
 @main.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,32 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from hermes_tui import neutral
+from hermes_tui.figures import short_number, short_time
 
 Record = dict[str, Any]
 
 _MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
-
-
-def short_number(number: int) -> str:
-    """842, 9.2k, 1.3M."""
-    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if number >= limit:
-            return f"{number / limit:.1f}{unit}"
-    return str(number)
-
-
-def short_time(seconds: float | None) -> str:
-    """0.8s, 42s, 12:07, 3:05:00; empty when unknown."""
-    if seconds is None:
-        return ""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def exit_mark(record: Record) -> str:
@@ -60,7 +40,7 @@ def print_sessions(records: Sequence[Record]) -> None:
             _cell(short_number(record["input_tokens"])),
             _cell(short_number(record["output_tokens"])),
         )
-    Console(highlight=False).print(table if records else "No sessions yet.")
+    _console().print(table if records else "No sessions yet.")
 
 
 def print_commands(records: Sequence[Record]) -> None:
@@ -75,7 +55,7 @@ def print_commands(records: Sequence[Record]) -> None:
             _cell(short_time(record["duration_s"])),
             Text(neutral.block(record["command"] or ""), style),
         )
-    Console(highlight=False).print(table if records else "No commands.")
+    _console().print(table if records else "No commands.")
 
 
 def shell_script(records: Sequence[Record]) -> str:
@@ -119,11 +99,17 @@ def print_status(record: Record) -> None:
     states = ("local", "queued", "accepted", "confirmed", "held", "quarantined")
     counts = ", ".join(f"{record[name]} {name}" for name in states if record[name])
     lines.append(f"spans      {record['spans']}" + (f": {counts}" if counts else ""))
-    if record["last_error"]:
+    undelivered = any(record[name] for name in ("queued", "held", "quarantined"))
+    if record["last_error"] and undelivered:
         lines.append(f"last error {record['last_error']}")
-    console = Console(highlight=False)
+    console = _console()
     for line in lines:
         console.print(Text(neutral.line(line)), soft_wrap=True)
+
+
+def _console() -> Console:
+    """Standard output; wide when it is no terminal, so that pipes and files get whole lines."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
 def _table(*names: str) -> Table:

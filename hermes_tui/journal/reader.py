@@ -157,6 +157,14 @@ class Reader:
         ).fetchall()
         return [(trace_id, span_id, Delivery(state), reason) for trace_id, span_id, state, reason in rows]
 
+    def reason(self, span: Span) -> str:
+        """Why a span was held or quarantined; "" when it was not."""
+        row = self._connection.execute(
+            "SELECT reason FROM marks WHERE trace_id = ? AND span_id = ? ORDER BY at_ns DESC LIMIT 1",
+            (span.trace_id, span.span_id),
+        ).fetchone()
+        return "" if row is None or row[0] is None else str(row[0])
+
     def details(self, spans: Iterable[Span]) -> Iterator[tuple[Span, Detail]]:
         """Each span with all that it says, read from its request; a request is decoded once a run.
 

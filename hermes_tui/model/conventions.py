@@ -99,7 +99,8 @@ WANTED: frozenset[str] = frozenset(
 def kind_of(name: str, attributes: Attributes) -> Kind:
     """A span's kind: the first attribute that says one, else its name's prefix."""
     for key in _KIND_KEYS:
-        if (word := attributes.get(key)) and (kind := _KIND_WORDS.get(str(word).lower())) is not None:
+        # MLflow's own tracer writes texts as JSON, with their quotes.
+        if (word := attributes.get(key)) and (kind := _KIND_WORDS.get(str(word).strip('"').lower())) is not None:
             return kind
     return next((kind for prefix, kind in _KIND_PREFIXES if name.startswith(prefix)), Kind.OTHER)
 
@@ -114,7 +115,7 @@ def role_of(name: str, kind: Kind, attributes: Attributes) -> Role:
         return Role.SKILL
     if name == "hermes.session":
         return Role.SESSION
-    if name in _TURN_NAMES or name.startswith("cron."):
+    if name in _TURN_NAMES or name.startswith(("cron.", "session.")):
         return Role.TURN
     if kind is Kind.AGENT:
         return Role.AGENT
@@ -146,7 +147,12 @@ def classify(
         _approval(attributes, facts)
     else:
         _agent_or_model(role, attributes, facts)
-    return kind, role, facts
+    return kind, role, {key: _storable(value) for key, value in facts.items()}
+
+
+def _storable(value: Any) -> Any:
+    """JSON can name lone surrogates, which no UTF-8 and so no database holds."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
 
 
 def _tool(
@@ -272,7 +278,7 @@ def _cost(attributes: Attributes) -> float | None:
         if isinstance(value, str):
             try:
                 value = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
         if isinstance(value, dict):
             value = value.get("total_cost")

@@ -15,6 +15,7 @@ from hermes_tui.model.span import Outcome
 
 _DECODER = json.JSONDecoder(strict=False)
 _KEY = re.compile(r'\s*,?\s*"((?:[^"\\]|\\.)*)"\s*:\s*', re.DOTALL)
+_NUMBER_ENDS = re.compile(r"[\s,}]")
 _BROKEN_ESCAPE = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?$")
 COMMAND_TOOLS = frozenset({"terminal", "execute_code"})
 CUT = "..."
@@ -38,11 +39,14 @@ def _read_cut_object(text: str) -> dict[str, Any]:
     while (key := _KEY.match(text, at)) is not None:
         at = key.end()
         try:
-            found[key[1]], at = _DECODER.raw_decode(text, at)
+            value, at = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             if text.startswith('"', at):
                 found[key[1]] = _cut_string(text[at + 1 :])
             break
+        if _is_number(value) and _NUMBER_ENDS.match(text, at) is None:
+            break  # `13` may be the beginning of `130`
+        found[key[1]] = value
     return found
 
 
@@ -138,8 +142,14 @@ def _outcome(
     return next((outcome for holds, outcome in table if holds), Outcome.UNKNOWN)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """An exit code; JSON allows numbers that no process returns and no database holds."""
+    fits = isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**32
+    return value if fits and isinstance(value, int) else None
 
 
 _TARGETS = ("path", "file_path", "filename", "url", "query", "pattern", "goal", "name", "action", "question")

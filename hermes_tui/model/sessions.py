@@ -115,6 +115,7 @@ class Forest:
                 if other != trace_id:
                     self._closed.add(settled.sessions.get(self.session, Totals()))
         if len(self._open) > _OPEN_TRACES:
+            self._open.pop(trace_id, None)
             for totals in self._open.values():
                 self._closed.add(totals)
             self._open = {}

@@ -15,13 +15,14 @@ from hermes_tui.model.span import Kind, Role, Span
 class Node:
     """A place in the tree, with or without its span yet; `span` is None for a placeholder."""
 
-    __slots__ = ("_children", "_sorted", "cut", "parent", "span", "span_id")
+    __slots__ = ("_children", "_sorted", "cut", "parent", "span", "span_id", "turn")
 
     def __init__(self, span_id: bytes) -> None:
         self.span_id = span_id
         self.span: Span | None = None
         self.parent: Node | None = None
         self.cut = False  # its parent link would close a circle
+        self.turn = False  # it starts a turn; `turns.read_trace` decides
         self._children: list[Node] = []
         self._sorted = True
 
@@ -100,7 +101,7 @@ class TraceTree:
                 self._rebuild(span)
                 return True
         node.span = span
-        if span.kind is Kind.AGENT:
+        if span.kind is Kind.AGENT or span.role is Role.TURN:
             self.agents[span.span_id] = node
         else:
             self.agents.pop(span.span_id, None)

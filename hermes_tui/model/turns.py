@@ -34,10 +34,20 @@ class Totals:
     deliveries: Counter[Delivery] = field(default_factory=Counter)
     first_ns: int = 0
     last_ns: int = 0
-    model: str | None = None
-    source: str | None = None
     running_spans: int = 0
     agent_end: tuple[int, str] = (0, "")
+    newest_model: tuple[bool, int, str] = (False, 0, "")
+    newest_source: tuple[int, str] = (0, "")
+
+    @property
+    def model(self) -> str | None:
+        """The model of the newest model call; of the newest other span where no call names one."""
+        return self.newest_model[2] or None
+
+    @property
+    def source(self) -> str | None:
+        """The platform that the newest span names."""
+        return self.newest_source[1] or None
 
     def take(self, span: Span) -> None:
         if span.running:
@@ -51,9 +61,11 @@ class Totals:
         self.errors += span.status is Status.ERROR
         self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
         self.last_ns = max(self.last_ns, span.end_ns, span.start_ns)
-        if span.role in (Role.MODEL_CALL, Role.WRAPPER) or not self.model:
-            self.model = span.model or self.model
-        self.source = span.platform or self.source
+        if span.model:
+            call = span.role in (Role.MODEL_CALL, Role.WRAPPER)
+            self.newest_model = max(self.newest_model, (call, span.start_ns, span.model))
+        if span.platform:
+            self.newest_source = max(self.newest_source, (span.start_ns, span.platform))
         if span.kind is Kind.AGENT and span.final_status:
             self.agent_end = max(self.agent_end, (span.start_ns, span.final_status))
 
@@ -67,14 +79,11 @@ class Totals:
         self.deliveries.update(other.deliveries)
         if other.first_ns:
             self.first_ns = min(self.first_ns or other.first_ns, other.first_ns)
-        if other.last_ns >= self.last_ns:
-            self.model = other.model or self.model
-            self.source = other.source or self.source
-        else:
-            self.model = self.model or other.model
-            self.source = self.source or other.source
         self.last_ns = max(self.last_ns, other.last_ns)
+        # Maxima, not "the one taken last": traces are added in any order.
         self.agent_end = max(self.agent_end, other.agent_end)
+        self.newest_model = max(self.newest_model, other.newest_model)
+        self.newest_source = max(self.newest_source, other.newest_source)
 
 
 @dataclass(slots=True)
@@ -138,6 +147,7 @@ class TraceView:
 def read_trace(tree: TraceTree) -> TraceView:
     """Turns, sessions and totals of one trace; work is linear in the trace's spans."""
     owners = _sessions(tree)
+    _find_turns(tree)
     turns = _turns(tree, owners)
     sessions: dict[str, Totals] = {}
     turn_of: dict[bytes, Turn] = {}
@@ -166,18 +176,25 @@ def members(turn: Turn) -> Iterator[Node]:
 
 
 def is_turn(node: Node) -> bool:
-    """Whether this node starts a turn: an agent of the user's, not one that another agent started."""
-    span = node.span
-    if span is None or span.role not in (Role.TURN, Role.AGENT) or span.platform == "subagent":
-        return False
-    for above in node.ancestors():
-        if above.span is None:
-            continue
-        if above.span.role is Role.SUBAGENT or above.span.platform == "subagent":
-            return False
-        if span.role is Role.AGENT and above.span.role in (Role.AGENT, Role.TURN):
-            return False
-    return True
+    """Whether this node starts a turn, as of the last `read_trace`: an agent of the user's, not one that
+    another agent started.
+    """
+    return node.turn
+
+
+def _find_turns(tree: TraceTree) -> None:
+    """Decide `Node.turn` everywhere, from the tops down: asking each agent's ancestors would be quadratic."""
+    stack = [(top, False, False) for top in tree.tops.values()]
+    while stack:
+        node, below_subagent, below_agent = stack.pop()
+        span = node.span
+        node.turn = False
+        if span is not None:
+            below_subagent = below_subagent or span.role is Role.SUBAGENT or span.platform == "subagent"
+            starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
+            node.turn = starts and not below_subagent
+            below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
+        stack.extend((child, below_subagent, below_agent) for child in node.children)
 
 
 def _sessions(tree: TraceTree) -> dict[bytes, str]:

@@ -47,6 +47,9 @@ def _handler(signal: str, accept: Accept) -> Callable[[web.Request], Awaitable[w
             body = await request.read()
         except web.HTTPRequestEntityTooLarge:
             return respond(Answer(Code.RESOURCE_EXHAUSTED, f"request is larger than {MAX_BYTES} bytes"))
+        except ConnectionError:
+            log.info("a sender left before its request was whole")
+            return respond(Answer(Code.UNAVAILABLE, "connection lost"))  # read by nobody
         received = Received(
             signal,
             body,

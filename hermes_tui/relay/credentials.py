@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
 
@@ -21,6 +22,7 @@ class Credentials:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._values: dict[str, str] = {}
+        self._arriving: Counter[str] = Counter()
         self._salt = secrets.token_hex(16)
         if path.exists():
             try:
@@ -33,21 +35,29 @@ class Credentials:
         return f"Credentials({len(self._values)} kept)"
 
     def keep(self, value: str) -> str:
-        """Keep a value, on disk before this returns; its name. Raises OSError."""
+        """Keep a value, on disk before this returns; its name. Raises OSError.
+
+        It is not erased before `settle`: the request that needs it is not in the journal yet.
+        """
         name = hmac.new(self._salt.encode(), value.encode(), hashlib.sha256).hexdigest()[:24]
         if name not in self._values:
-            self._values[name] = value
-            self._save()
+            self._save({**self._values, name: value})
+        self._arriving[name] += 1
         return name
+
+    def settle(self, name: str) -> None:
+        """The request that a value was kept for is in the journal, or never will be."""
+        self._arriving -= Counter([name])
 
     def value(self, name: str) -> str | None:
         return self._values.get(name)
 
     def keep_only(self, names: Collection[str]) -> None:
         """Erase every value that no waiting request needs any more."""
-        if self._values.keys() - set(names):
-            self._values = {name: value for name, value in self._values.items() if name in names}
-            self._save()
+        needed = {*names, *self._arriving}
+        if self._values.keys() - needed:
+            self._save({name: value for name, value in self._values.items() if name in needed})
 
-    def _save(self) -> None:
-        write_private(self._path, json.dumps({"salt": self._salt, "values": self._values}))
+    def _save(self, values: dict[str, str]) -> None:
+        write_private(self._path, json.dumps({"salt": self._salt, "values": values}))
+        self._values = values

@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -90,14 +92,15 @@ class Exporter:
 
     async def run(self) -> None:
         """Send until `stop`; without a destination, only say so."""
-        await self._save()
+        with suppress(sqlite3.Error):
+            await self._save()
         if not self._url:
             return
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S, connect=10)
         async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
             while not self._stopping:
                 self._news.clear()
-                if not await self._round(session):
+                if not await self._try(session):
                     await self._rest()
 
     async def stop(self, flush_s: float) -> None:
@@ -109,6 +112,18 @@ class Exporter:
                 log.info("stopping with requests still queued; they are sent after the next start")
         self._stopping = True
         self._news.set()
+
+    async def _try(self, session: aiohttp.ClientSession) -> bool:
+        """A round. What fails on our own side, such as a full disk, is said and tried again later."""
+        try:
+            return await self._round(session)
+        except Exception as error:
+            log.exception("delivering failed; it is tried again")
+            self._pause.failures += 1
+            self._pause.until = time.monotonic() + backoff_s(self._pause.failures, random.random())
+            with suppress(sqlite3.Error):
+                await self._say(f"delivering failed on this side: {error}")
+            return False
 
     async def _round(self, session: aiohttp.ClientSession) -> bool:
         """One batch of every route that may go now; whether anything was delivered."""
@@ -161,6 +176,7 @@ class Exporter:
             await self._hold(lane, parcels, reason)
             return False
         if verdict is Verdict.REFUSED:
+            lane.held, lane.held_ids = "", frozenset()  # it looks at the spans: nothing else is in the way
             return await self._part(lane, parcels, reason)
         self._pause.failures += 1
         lane.doubts += verdict is Verdict.DOUBT

@@ -43,11 +43,12 @@ class Intake:
             log.warning("refused a request of %d bytes: %s", len(received.body), error)
             return Answer(code, str(error))
         self.counts["traces"] += 1
-        return Answer() if envelope.span_count == 0 else await self._store(envelope)
+        if envelope.span_count == 0:
+            return Answer()
+        return await self._store(envelope, received.headers.get("authorization", ""))
 
     def _check(self, received: Received) -> Envelope:
         decoded = Request(decompress(received.body, received.content_encoding))
-        authorization = received.headers.get("authorization")
         return Envelope(
             body=received.body,
             content_type=received.content_type,
@@ -55,22 +56,24 @@ class Intake:
             decoded=decoded,
             span_count=len(decoded),
             headers={n: v for n, v in received.headers.items() if n.startswith("x-mlflow-")},
-            credential=self._credentials.keep(authorization) if authorization else "",
         )
 
-    async def _store(self, envelope: Envelope) -> Answer:
+    async def _store(self, envelope: Envelope, authorization: str) -> Answer:
         size = len(envelope.body)
         if self._waiting + size > _WAITING_BYTES:
             self.refused += 1
             return Answer(Code.UNAVAILABLE, "too many requests wait for the disk", _RETRY_AFTER_S)
         self._waiting += size
         try:
+            if authorization:
+                envelope.credential = self._credentials.keep(authorization)
             # Shielded: a sender that hangs up must not undo what is already on its way to the disk.
             await asyncio.shield(asyncio.wrap_future(self._writer.append(envelope)))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             self.refused += 1
             log.error("cannot store a request of %d bytes: %s", size, error)
             return Answer(Code.UNAVAILABLE, f"cannot store the request: {error}", _RETRY_AFTER_S)
         finally:
             self._waiting -= size
+            self._credentials.settle(envelope.credential)
         return Answer()

@@ -9,8 +9,8 @@ def holder(port: int) -> str:
     """The process that listens on a TCP port, as "name (pid 42)"; "" when it cannot be told."""
     try:
         for connection in psutil.net_connections("tcp"):
-            listens = connection.status == psutil.CONN_LISTEN and bool(connection.laddr)
-            if listens and connection.laddr[1] == port and connection.pid:
+            here = getattr(connection.laddr, "port", None) == port
+            if here and connection.status == psutil.CONN_LISTEN and connection.pid:
                 return _describe(psutil.Process(connection.pid))
     except psutil.Error:
         return ""  # other users' processes, or a system that tells only root

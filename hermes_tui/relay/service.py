@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -111,7 +112,7 @@ async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack) -> 
     stack.push_async_callback(_end, exporter, exporting)
     news.append(exporter.wake)
     counting = asyncio.create_task(_keep_counts(writer, intake))
-    stack.callback(counting.cancel)
+    stack.push_async_callback(_end_counts, counting, writer, intake)
     identity: dict[str, object] = {"service": "hermes-trace-tui", "version": __version__}
     http = HttpReceiver(intake.accept, host=settings.host, port=settings.http_port, identity=identity)
     try:
@@ -142,11 +143,28 @@ async def _keep_counts(writer: Writer, intake: Intake) -> None:
     """Store how many requests of each signal came, for `status`; only when that changed."""
     known: dict[str, int] = {}
     while True:
-        counts = {**intake.counts, "refused": intake.refused}
-        if counts != known:
-            await asyncio.wrap_future(writer.set_meta("received", counts))
+        counts = _counts(intake)
+        if counts != known and await _save_counts(writer, counts):
             known = counts
         await asyncio.sleep(_COUNTS_S)
+
+
+async def _end_counts(counting: asyncio.Task[None], writer: Writer, intake: Intake) -> None:
+    counting.cancel()
+    await _save_counts(writer, _counts(intake))
+
+
+def _counts(intake: Intake) -> dict[str, int]:
+    return {**intake.counts, "refused": intake.refused}
+
+
+async def _save_counts(writer: Writer, counts: dict[str, int]) -> bool:
+    try:
+        await asyncio.wrap_future(writer.set_meta("received", counts))
+    except sqlite3.Error as error:
+        log.error("cannot store the counts of what was received: %s", error)
+        return False
+    return True
 
 
 async def _accompany(companion: Companion, address: str) -> None:

@@ -6,11 +6,13 @@ from dataclasses import replace
 from functools import cache
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hermes_tui.model import sessions as sessions_module
 from hermes_tui.model.sessions import Forest, collect
 from hermes_tui.model.span import Delivery, Kind, Role, Span, Status
 from hermes_tui.model.tree import TraceTree
@@ -99,8 +101,9 @@ def check_forest(forest: Forest, spans: list[Span]) -> None:
     assert own == [turn_of(turn) for turn in (slow.turns if slow else [])]
 
 
-def test_forest_totals_with_more_open_traces_than_it_keeps_apart() -> None:
-    """Roots of 150 turns arrive after all their calls, and some traces wake again much later."""
+@pytest.mark.parametrize("traces", [64, 65, 66, 150])
+def test_forest_totals_with_more_open_traces_than_it_keeps_apart(traces: int) -> None:
+    """Roots arrive after all calls, and some traces wake again: a sum must not take a trace twice."""
     calls = [
         make_span(
             number * 2 + 1,
@@ -112,22 +115,32 @@ def test_forest_totals_with_more_open_traces_than_it_keeps_apart() -> None:
             input_tokens=number + 1,
             output_tokens=1,
         )
-        for number in range(150)
+        for number in range(traces)
     ]
-    roots = [agent_span(number * 2, trace=number) for number in range(150)]
+    roots = [agent_span(number * 2, trace=number) for number in range(traces)]
     again = [
         make_span(1_000 + number, parent=number * 2, trace=number, status=Status.ERROR)
-        for number in range(0, 150, 7)
+        for number in range(0, traces, 7)
     ]
     forest = Forest("s")
     arrived: list[Span] = []
-    # Every trace is touched again while it is open, which is when a sum could take it twice.
     for span in [*calls, *reversed(roots), *again]:
         arrived.append(span)
         forest.add([span])
         forest.refresh()
         assert forest.totals().spans == len(arrived)
     check_forest(forest, arrived)
+
+
+@settings(max_examples=100)
+@given(st.lists(st.integers(0, 6), max_size=20))
+def test_forest_totals_whichever_trace_is_touched_next(touches: list[int]) -> None:
+    with patch.object(sessions_module, "_OPEN_TRACES", 3):
+        forest = Forest("s")
+        for count, trace in enumerate(touches, start=1):
+            forest.add([make_span(count, trace=trace)])
+            forest.refresh()
+            assert forest.totals().spans == count
 
 
 @st.composite

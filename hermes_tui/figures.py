@@ -1,0 +1,25 @@
+"""Numbers and times, shortened the same way everywhere."""
+
+from __future__ import annotations
+
+
+def short_number(number: int) -> str:
+    """842, 9.2k, 1.3M."""
+    for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f}{unit}"
+    return str(number)
+
+
+def short_time(seconds: float | None) -> str:
+    """0.8s, 42s, 12:07, 3:05:00; empty when unknown."""
+    if seconds is None:
+        return ""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    whole = int(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,350 @@
+"""The pane: looks at the journal, never writes it, and keeps a relay alive while it is open."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.screen import Screen
+from textual.widgets import ContentSwitcher, Rule
+
+from hermes_tui.journal.files import StateDir, StateError
+from hermes_tui.journal.reader import Reader
+from hermes_tui.model.span import Delivery, Span
+from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.describe import describe
+from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.messages import (
+    CursorMoved,
+    FoldToggled,
+    JournalMoved,
+    RelayInfo,
+    RelayMoved,
+    RowPicked,
+    SpansArrived,
+    Supervisor,
+)
+from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.screens.help import HelpScreen, key_names
+from hermes_tui.tui.screens.sessions import SessionsScreen
+from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.supervision import Supervision
+from hermes_tui.tui.widgets.bars import Footer, FooterData, Header, HeaderData
+from hermes_tui.tui.widgets.details import Details
+from hermes_tui.tui.widgets.empty import Empty
+from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+
+_CLOCK_S = 5.0  # a turn that fell silent is noticed within this time
+
+
+class TraceApp(App[None]):
+    """`supervisor` None: nobody starts a relay (demo, tests)."""
+
+    CSS_PATH = "app.tcss"
+    TITLE = "hermes-trace-tui"
+    ENABLE_COMMAND_PALETTE = False
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
+        (0, "-narrow"),
+        (110, "-wide"),
+    ]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "view('tree')", "Tree"),
+        Binding("2", "view('commands')", "Commands"),
+        Binding("f", "follow", "Follow the newest"),
+        Binding("s", "sessions", "Sessions"),
+        Binding("left_square_bracket", "session(1)", "Older session"),
+        Binding("right_square_bracket", "session(-1)", "Newer session"),
+        Binding("w", "raw", "Wrappers and placeholders"),
+        Binding("x", "full", "More of long values"),
+        Binding("tab", "side", "To the details and back", priority=True),
+        Binding("escape", "leave", "Back", show=False),
+        Binding("question_mark", "help", "Keys"),
+        Binding("q,ctrl+q", "quit", "Quit; the relay goes on"),
+    ]
+
+    def __init__(
+        self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None
+    ) -> None:
+        super().__init__()
+        self.glyphs = glyph_sets.choose()
+        self.shown = ShownSession("", self.glyphs)
+        self._state = state
+        self._wanted = wanted
+        self._feed = Feed(state.journal, self.post_message)
+        self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
+        self._relay: RelayInfo | None = None
+        self._trouble = ""
+        self._exporter: dict[str, Any] = {}
+        self._journal = JournalMoved(None)
+        self._chosen = False
+        self._unseen = 0
+        self._full = False
+        self._reader: Reader | None = None
+        self._main: Screen[Any]
+
+    # --- layout and life
+
+    def compose(self) -> ComposeResult:
+        yield Header(self.glyphs)
+        yield Rule(classes="rule")
+        with Horizontal(id="body"):
+            with ContentSwitcher(id="views", initial="empty"):
+                yield Empty(id="empty")
+                yield TraceTree(self.shown.tree, id="tree")
+                yield CommandList(self.shown.commands, id="commands")
+            yield Details(id="side")
+        yield Footer(self.glyphs)
+
+    def on_mount(self) -> None:
+        self._main = self.screen
+        self._feed.start()
+        if self._supervision is not None:
+            self._supervision.start()
+        self.set_interval(_CLOCK_S, self._look_at_clock)
+        self._show_footer()
+
+    def on_unmount(self) -> None:
+        self._feed.stop()
+        if self._supervision is not None:
+            self._supervision.stop()
+        if self._reader is not None:
+            self._reader.close()
+
+    # --- what arrives
+
+    def on_spans_arrived(self, message: SpansArrived) -> None:
+        if message.fresh:
+            self._open(message.session)
+        elif message.session != self.shown.id:
+            return  # of a session that was left meanwhile
+        changed = self.shown.add(message.spans)
+        if not changed and not message.fresh:
+            return
+        if not self._tree.following and message.complete and not message.fresh:
+            fresh = (span for span in message.spans if span.delivery <= Delivery.QUEUED)
+            self._unseen += sum(not span.running for span in fresh)
+        self._update()
+
+    def on_journal_moved(self, message: JournalMoved) -> None:
+        self._journal = message
+        self._exporter = message.exporter
+        newest = message.newest
+        if newest is not None and newest != self.shown.id and self.shown.id and not self._chosen:
+            busy = self.shown.status(time.time_ns()) == "running"
+            if self._tree.following and not busy:
+                self._feed.show(newest)
+        self._show_header()
+        self._show_footer()
+
+    def on_relay_moved(self, message: RelayMoved) -> None:
+        self._relay, self._trouble = message.relay, message.trouble
+        self._main.query_one(Empty).show(message.relay, message.trouble)
+        self._show_header()
+
+    def _open(self, session: str) -> None:
+        raw = self.shown.tree.raw
+        self.shown = ShownSession(session, self.glyphs)
+        self.shown.tree.set_raw(raw)
+        self._tree.source = self.shown.tree
+        self._commands.source = self.shown.commands
+        for rows in (self._tree, self._commands):
+            rows.cursor = None
+            rows.following = True
+        self._unseen = 0
+        switcher = self._main.query_one(ContentSwitcher)
+        if switcher.current == "empty":
+            self.action_view("tree")
+
+    def _update(self) -> None:
+        """Everything on the screen that depends on the session's spans."""
+        self.shown.refresh(time.time_ns())
+        self._tree.rows_changed()
+        self._commands.rows_changed()
+        self._show_header()
+        self._show_footer()
+        self._show_details()
+
+    def _look_at_clock(self) -> None:
+        if self.shown.id:
+            self.shown.refresh(time.time_ns())
+            self._tree.rows_changed()
+            self._show_header()
+
+    # --- what is shown
+
+    @property
+    def _tree(self) -> TraceTree:
+        return self._main.query_one(TraceTree)
+
+    @property
+    def _commands(self) -> CommandList:
+        return self._main.query_one(CommandList)
+
+    @property
+    def _rows(self) -> RowList:
+        return self._commands if self._view == "commands" else self._tree
+
+    @property
+    def _view(self) -> str:
+        return self._main.query_one(ContentSwitcher).current or "empty"
+
+    def _show_header(self) -> None:
+        header = self._main.query_one(Header)
+        trouble = self._trouble or self._mismatch()
+        if not self.shown.id:
+            header.data = HeaderData(trouble=trouble)
+            return
+        header.data = self.shown.header(self._exporter, trouble, time.time_ns())
+
+    def _mismatch(self) -> str:
+        """The pane's settings name another destination than the running relay's."""
+        theirs = self._relay.destination if self._relay is not None else None
+        if self._relay is None or self._wanted is None or self._wanted == theirs:
+            return ""
+        return f"the running relay sends to {theirs or 'nobody'}, not {self._wanted}: stop it to change"
+
+    def _show_footer(self) -> None:
+        others = self._journal.newest not in (None, self.shown.id)
+        keys = [("s", "new session" if others else "sessions"), ("?", "keys"), ("q", "quit")]
+        self._main.query_one(Footer).data = FooterData(
+            view=self._view,
+            commands=self.shown.totals.commands,
+            failed=self.shown.totals.failed_commands,
+            unseen=self._unseen,
+            following=self._rows.following or self._view == "empty",
+            keys=tuple(keys),
+        )
+
+    def _show_details(self) -> None:
+        key = self._rows.cursor
+        if key is None:
+            return
+        screen = self.screen
+        if isinstance(screen, DetailsScreen):
+            screen.show(key, self._page(key))
+        elif self._main.has_class("-wide"):
+            self._main.query_one("#side", Details).show(key, self._page(key))
+
+    def _page(self, key: RowKey) -> Text:
+        span, turn = self.shown.find(key)
+        if span is None:
+            what = "This turn's own span" if key[2] == "turn" else "This span"
+            return Text(f"{what} has not arrived yet; its children have.", "dim")
+        try:
+            detail, reason = self._read(span)
+        except (StateError, sqlite3.Error) as error:
+            return Text(f"cannot read the journal: {error}", "red")
+        return describe(span, detail, turn, glyphs=self.glyphs, full=self._full, reason=reason)
+
+    def _read(self, span: Span) -> tuple[Any, str]:
+        if self._reader is None or self._reader.stale():
+            if self._reader is not None:
+                self._reader.close()
+            self._reader = Reader(self._state.journal)
+        found = next(iter(self._reader.details([span])), None)
+        reason = self._reader.reason(span) if span.delivery >= Delivery.HELD else ""
+        return (None if found is None else found[1]), reason
+
+    # --- what the user does
+
+    def on_cursor_moved(self, message: CursorMoved) -> None:
+        self._show_details()
+        self._show_footer()
+
+    def on_fold_toggled(self, message: FoldToggled) -> None:
+        self.shown.tree.set_fold(message.key, message.folded)
+        self.shown.refresh(time.time_ns())
+        self._tree.rows_changed()
+
+    def on_row_picked(self, message: RowPicked) -> None:
+        if self._view == "commands":
+            self.shown.reveal(message.key, time.time_ns())
+            self.action_view("tree")
+            self._tree.rows_changed()
+            self._tree.go_to(message.key)
+        elif self._main.has_class("-wide"):
+            self._main.query_one("#side", Details).focus()
+        else:
+            self.push_screen(DetailsScreen())
+            self.call_after_refresh(self._show_details)
+
+    def on_footer_pressed(self, message: Footer.Pressed) -> None:
+        self.simulate_key("question_mark" if message.key == "?" else message.key)
+
+    def action_view(self, view: str) -> None:
+        if not self.shown.id:
+            return
+        self._main.query_one(ContentSwitcher).current = view
+        self._rows.focus()
+        self._show_details()
+        self._show_footer()
+
+    def action_follow(self) -> None:
+        self._unseen = 0
+        self._chosen = False
+        self._tree.follow()
+        self._commands.follow()
+        newest = self._journal.newest
+        if newest is not None and newest != self.shown.id and self.shown.id:
+            self._feed.show(newest)
+        self._show_footer()
+
+    def action_raw(self) -> None:
+        self.shown.tree.set_raw(not self.shown.tree.raw)
+        self.shown.refresh(time.time_ns())
+        self._tree.rows_changed()
+        self.notify("All spans, as they came." if self.shown.tree.raw else "Wrappers are hidden.", timeout=2)
+
+    def action_full(self) -> None:
+        self._full = not self._full
+        self._show_details()
+
+    def action_neighbour(self, by: int) -> None:
+        self._rows.action_move(by)
+
+    def action_side(self) -> None:
+        """Between the rows and the details beside them; on other screens as Textual does."""
+        if self.screen is not self._main:
+            self.screen.focus_next()
+        elif self.focused is self._main.query_one("#side", Details):
+            self._rows.focus()
+        elif self._main.has_class("-wide"):
+            self._main.query_one("#side", Details).focus()
+
+    def action_leave(self) -> None:
+        """Never quits: from the details to the rows, from the commands to the tree."""
+        if self.focused is self._main.query_one("#side", Details):
+            self._rows.focus()
+        elif self._view == "commands":
+            self.action_view("tree")
+
+    def action_session(self, by: int) -> None:
+        names = [row.session for row in self._journal.sessions]
+        if self.shown.id in names:
+            at = names.index(self.shown.id) + by
+            if 0 <= at < len(names):
+                self._show_session(names[at])
+
+    def action_sessions(self) -> None:
+        if self._journal.sessions:
+            self.push_screen(SessionsScreen(self._journal.sessions, self.shown.id), self._show_session)
+
+    def _show_session(self, session: str | None) -> None:
+        if session is not None and session != self.shown.id:
+            self._chosen = session != self._journal.newest
+            self._feed.show(session)
+
+    def action_help(self) -> None:
+        own = (TraceTree, RowList, Details, DetailsScreen, TraceApp)
+        declared = [each for owner in own for each in owner.BINDINGS if isinstance(each, Binding)]
+        names: dict[str, list[str]] = {}
+        for binding in declared:
+            names.setdefault(binding.description, []).append(key_names(binding.key))
+        self.push_screen(HelpScreen([(" ".join(keys), what) for what, keys in names.items()]))

@@ -1,0 +1,123 @@
+"""A thread that watches the journal and tells the pane what changed in the session it shows."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from textual.message import Message
+
+from hermes_tui.journal.files import StateError
+from hermes_tui.journal.reader import Reader
+from hermes_tui.model.span import Span
+from hermes_tui.tui.messages import JournalMoved, SpansArrived
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.025  # `PRAGMA data_version` costs 2 µs, so a look is cheap and a change is seen at once
+_ABSENT_S = 0.2
+_FIRST_TRACES = 20  # shown at once when a session opens; the rest follows behind
+_MORE_TRACES = 100
+
+
+class Feed:
+    """Polls a journal; `post` takes its messages and may be called from the feed's thread."""
+
+    def __init__(self, path: Path, post: Callable[[Message], object]) -> None:
+        self._path = path
+        self._post = post
+        self._wanted: str | None = None
+        self._turned = threading.Event()
+        self._stop = threading.Event()
+        self._session: str | None = None
+        self._traces: set[bytes] = set()
+        self._revision = 0
+        self._thread = threading.Thread(target=self._run, name="journal-feed", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def show(self, session: str) -> None:
+        """Feed another session from now on."""
+        self._wanted = session
+        self._turned.set()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with Reader(self._path) as reader:
+                    self._watch(reader)
+            except StateError:
+                self._stop.wait(_ABSENT_S)  # nothing received yet
+            except sqlite3.Error:
+                log.exception("reading the journal failed; it is opened again")
+                self._stop.wait(_ABSENT_S)
+
+    def _watch(self, reader: Reader) -> None:
+        """Follow one journal file until it is replaced or rebuilt."""
+        self._session = None
+        looks = 0
+        while not self._stop.is_set():
+            looks += 1
+            changed = reader.changed()
+            if (changed or looks % 40 == 0) and reader.stale():
+                return
+            if self._turned.is_set() or self._session is None:
+                self._turned.clear()
+                self._open(reader)
+            elif changed:
+                self._follow(reader)
+            if changed:
+                self._tell(reader)
+            self._stop.wait(_LOOK_S)
+
+    def _tell(self, reader: Reader) -> None:
+        self._post(
+            JournalMoved(reader.newest_session(), reader.recent_sessions(), reader.document("exporter"))
+        )
+
+    def _open(self, reader: Reader) -> None:
+        """Send a whole session: the newest traces first, so that the pane has something to show."""
+        session = self._wanted or reader.newest_session()
+        if session is None:
+            return
+        self._session = self._wanted = session
+        self._revision = reader.revision()
+        traces = reader.traces_of(session)
+        self._traces = set(traces)
+        fresh = True
+        while fresh or traces:
+            count = _FIRST_TRACES if fresh else _MORE_TRACES
+            some, traces = traces[:count], traces[count:]
+            spans = [span for page in reader.spans_of(some) for span in page]
+            self._post(SpansArrived(session, spans, fresh=fresh, complete=not traces))
+            fresh = False
+            if self._stop.is_set() or self._turned.is_set():
+                return
+
+    def _follow(self, reader: Reader) -> None:
+        """Send what changed since the last look, and whole traces that turn out to be the session's."""
+        assert self._session is not None
+        while changes := reader.tail(self._revision):
+            self._revision = changes[-1].revision
+            own = [span for span in changes if span.trace_id in self._traces]
+            own += self._joined(reader, {span.trace_id for span in changes} - self._traces)
+            if own:
+                self._post(SpansArrived(self._session, own))
+            if self._stop.is_set():
+                return
+
+    def _joined(self, reader: Reader, strange: set[bytes]) -> list[Span]:
+        if not strange:
+            return []
+        assert self._session is not None
+        joined = strange.intersection(reader.traces_of(self._session))
+        self._traces |= joined
+        return [span for page in reader.spans_of(list(joined)) for span in page]

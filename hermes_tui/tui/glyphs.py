@@ -1,0 +1,52 @@
+"""One glyph for each kind of row; an ASCII set where the terminal has no more."""
+
+from __future__ import annotations
+
+import locale
+import os
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """Each a single cell wide, so that columns line up."""
+
+    llm: str = "◆"
+    command: str = "$"
+    tool: str = "▣"
+    approval: str = "?"
+    subagent: str = "⧉"
+    skill: str = "✦"
+    other: str = "·"
+    missing: str = "◌"
+    open: str = "▾"
+    folded: str = "▸"
+    running: str = "●"
+    good: str = "✓"
+    bad: str = "✗"
+    stopped: str = "◼"
+    unknown: str = "?"
+    background: str = "&"
+    held: str = "‖"
+    more: str = "…"
+    arrow: str = "→"
+    rule: str = "─"
+    up: str = "↑"
+    down: str = "↓"
+    bar: str = "━"
+    spinner: str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+UNICODE = Glyphs()
+ASCII = Glyphs(
+    llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
+    good="+", bad="x", stopped="!", held="!", more="~", arrow=">", rule="-", up="in", down="out", bar="=",
+    spinner="|/-\\",
+)  # fmt: skip
+
+
+def choose() -> Glyphs:
+    """ASCII when HERMES_TRACE_ASCII is set or the locale cannot say more."""
+    if os.environ.get("HERMES_TRACE_ASCII"):
+        return ASCII
+    return UNICODE if locale.getpreferredencoding(False).lower().replace("-", "") == "utf8" else ASCII

@@ -1,0 +1,80 @@
+"""Every message of the pane, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from textual.message import Message
+
+from hermes_tui.journal.reader import SessionRow
+from hermes_tui.model.span import Span
+from hermes_tui.tui.rows import RowKey
+
+
+class RelayInfo(Protocol):
+    """What the pane knows of a running relay."""
+
+    @property
+    def pid(self) -> int: ...
+    @property
+    def http(self) -> str | None: ...
+    @property
+    def destination(self) -> str | None: ...
+
+
+class Supervisor(Protocol):
+    """Finds the relay of this pane's state folder, and starts one. Both may block for a while."""
+
+    def find(self) -> RelayInfo | None: ...
+    def ensure(self) -> RelayInfo: ...
+
+
+@dataclass
+class SpansArrived(Message):
+    """Spans of the shown session were read; `fresh`: forget what was shown before."""
+
+    session: str
+    spans: list[Span]
+    fresh: bool = False
+    complete: bool = True
+
+
+@dataclass
+class JournalMoved(Message):
+    """Something in the journal changed that is not a span of the shown session."""
+
+    newest: str | None
+    sessions: list[SessionRow] = field(default_factory=list)
+    exporter: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RelayMoved(Message):
+    """The relay came, went, or cannot be started (`trouble` says why)."""
+
+    relay: RelayInfo | None
+    trouble: str = ""
+
+
+@dataclass
+class RowPicked(Message):
+    """The user pressed Enter on a row, or clicked the one under the cursor."""
+
+    key: RowKey
+
+
+@dataclass
+class CursorMoved(Message):
+    """Another row is under the cursor; `by_user` when a hand moved it."""
+
+    key: RowKey | None
+    by_user: bool
+
+
+@dataclass
+class FoldToggled(Message):
+    """The user folds or unfolds a row."""
+
+    key: RowKey
+    folded: bool

@@ -1,0 +1,202 @@
+"""Pure: turns + folds → visible rows. Work follows the turns that changed, not what is stored.
+
+Rows are kept in blocks, one a turn; an unchanged turn's block is reused as it is. The newest turn
+comes first, its rows below it in the order of time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from itertools import accumulate
+
+from hermes_tui.model.span import Role
+from hermes_tui.model.tree import Node
+from hermes_tui.model.turns import Turn, is_command, is_turn, members
+from hermes_tui.tui.glyphs import UNICODE, Glyphs
+from hermes_tui.tui.rows import Row, RowKey, command_row, node_row, span_key, turn_key, turn_row
+
+TurnKey = tuple[bytes, bytes]
+
+
+class Blocks:
+    """Rows in blocks by turn, found by number or by key. `built` counts rows made, for tests."""
+
+    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
+        self.glyphs = glyphs
+        self.built = 0
+        self._order: list[TurnKey] = []
+        self._blocks: dict[TurnKey, list[Row]] = {}
+        self._marks: dict[TurnKey, object] = {}
+        self._ends: list[int] = []
+        self._places: dict[RowKey, TurnKey] = {}
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def row(self, number: int) -> Row:
+        """The row with this number; raises IndexError."""
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        block = bisect_right(self._ends, number)
+        before = self._ends[block - 1] if block else 0
+        return self._blocks[self._order[block]][number - before]
+
+    def find(self, key: RowKey | None) -> int | None:
+        """The number of the row with this key, when it is visible."""
+        home = None if key is None else self._places.get(key)
+        if home is None:
+            return None
+        block = self._order.index(home)
+        before = self._ends[block - 1] if block else 0
+        return next(before + at for at, row in enumerate(self._blocks[home]) if row.key == key)
+
+    def _arrange(
+        self, turns: Sequence[Turn], marks: Sequence[object], dirty: Collection[bytes],
+        build: Callable[[int, Turn], list[Row]],
+    ) -> None:  # fmt: skip
+        """Take the blocks of `turns` in this order; build those whose trace is dirty or mark changed."""
+        order = [turn.key for turn in turns]
+        if len(self._blocks) > len(order) or dirty:
+            for gone in self._blocks.keys() - set(order):
+                self._drop(gone)
+        for number, (turn, mark) in enumerate(zip(turns, marks, strict=True)):
+            key = turn.key
+            if turn.trace_id in dirty or key not in self._blocks or self._marks[key] != mark:
+                self._drop(key)
+                rows = self._blocks[key] = build(number, turn)
+                self._marks[key] = mark
+                self._places.update((row.key, key) for row in rows)
+                self.built += len(rows)
+        self._order = order
+        self._ends = list(accumulate(len(self._blocks[key]) for key in order))
+
+    def _drop(self, key: TurnKey) -> None:
+        for row in self._blocks.pop(key, ()):
+            if self._places.get(row.key) == key:
+                del self._places[row.key]
+        self._marks.pop(key, None)
+
+
+class TreeOutline(Blocks):
+    """The tree: turns, newest first, and below the open ones their spans.
+
+    Without a word from the user only the newest turn is open. `raw` also shows wrappers and
+    the places of spans that have not come.
+    """
+
+    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__(glyphs)
+        self.raw = False
+        self._folds: dict[RowKey, bool] = {}
+        self._generation = 0
+
+    def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
+        """`turns` in order of time; `dirty` are the ids of the traces that changed."""
+        count = len(turns)
+        newest_first = turns[::-1]
+        marks = [
+            (self.folded(turn, newest=at == 0), count - at, turn.status(now_ns), self._generation)
+            for at, turn in enumerate(newest_first)
+        ]
+
+        def build(at: int, turn: Turn) -> list[Row]:
+            folded, number, status, _ = marks[at]
+            head = turn_row(turn, number, folded, now_ns, self.glyphs)
+            return [head] if folded else [head, *self._below(turn, alive=status == "running")]
+
+        self._arrange(newest_first, marks, dirty, build)
+
+    def folded(self, turn: Turn, *, newest: bool) -> bool:
+        return self._folds.get(turn_key(turn), not newest)
+
+    def set_fold(self, key: RowKey, folded: bool) -> None:
+        """Remember what the user wants of a row; seen at the next `update`."""
+        if self._folds.get(key) != folded:
+            self._folds[key] = folded
+            self._generation += key[2] == "span"
+
+    def unfold(self, key: RowKey) -> None:
+        """Undo a fold, if there is one."""
+        if self._folds.get(key):
+            self.set_fold(key, False)
+
+    def set_raw(self, raw: bool) -> None:
+        self.raw = raw
+        self._generation += 1
+
+    def newest(self) -> RowKey | None:
+        """The last row of the newest turn: what a follower looks at."""
+        return self._blocks[self._order[0]][-1].key if self._order else None
+
+    def parent(self, number: int) -> int | None:
+        """The row that the row with this number hangs below."""
+        depth = self.row(number).depth
+        return next((at for at in range(number - 1, -1, -1) if self.row(at).depth < depth), None)
+
+    def _below(self, turn: Turn, *, alive: bool) -> list[Row]:
+        rows: list[Row] = []
+        stack = [(node, 1) for node in reversed(self._tops(turn))]
+        while stack:
+            node, depth = stack.pop()
+            children = [child for child in node.children if not is_turn(child)]
+            if self._hidden(node, turn):
+                stack += [(child, depth) for child in reversed(children)]
+                continue
+            key = span_key(turn.trace_id, node)
+            folded = bool(children) and self._folds.get(key, False)
+            marker = "" if not children else self.glyphs.folded if folded else self.glyphs.open
+            rows.append(node_row(node, turn.trace_id, depth, marker, alive, self.glyphs))
+            if not folded:
+                stack += [(child, depth + 1) for child in reversed(children)]
+        return rows
+
+    def _tops(self, turn: Turn) -> list[Node]:
+        """The turn's subtrees; its own span is the turn's row and not drawn again."""
+        if turn.node is None:
+            return turn.tops
+        below = [child for child in turn.node.children if not is_turn(child)]
+        return sorted([*below, *turn.tops[1:]], key=lambda node: (node.start_ns, node.span_id))
+
+    def _hidden(self, node: Node, turn: Turn) -> bool:
+        """Wrappers repeat their parent; a missing parent of the turn's own spans is the turn's line."""
+        if self.raw:
+            return False
+        if node.span is None:
+            return all(child.span is None or child.span.session == turn.session for child in node.children)
+        above = node.parent.span if node.parent is not None else None
+        repeats = node.span.role is Role.TURN and above is not None and above.role is Role.SUBAGENT
+        return repeats or node.span.role is Role.WRAPPER
+
+
+class CommandsOutline(Blocks):
+    """The terminal commands of a session, newest last."""
+
+    def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
+        statuses = [turn.status(now_ns) == "running" for turn in turns]
+
+        def build(at: int, turn: Turn) -> list[Row]:
+            found = [
+                (node.span.start_ns, node.span, node)
+                for node in members(turn)
+                if node.span is not None and is_command(node.span)
+            ]
+            found.sort(key=lambda item: (item[0], item[2].span_id))
+            return [
+                command_row(span, turn.trace_id, node, clock_time(start), statuses[at], self.glyphs)
+                for start, span, node in found
+            ]
+
+        self._arrange(turns, statuses, dirty, build)
+
+    def newest(self) -> RowKey | None:
+        return self.row(len(self) - 1).key if len(self) else None
+
+
+def clock_time(ns: int) -> str:
+    """Local time of day."""
+    try:
+        return datetime.fromtimestamp(ns / 1e9).astimezone().strftime("%H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return "--:--:--"

@@ -1,0 +1,36 @@
+"""Details of one span on a screen of their own, for narrow panes."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widgets import Static
+
+from hermes_tui.tui.widgets.details import Details
+
+
+class DetailsScreen(Screen[None]):
+    """Shows what the app hands it; n and p go to the neighbouring rows."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,left,h", "close", "Back"),
+        Binding("n", "app.neighbour(1)", "Next row"),
+        Binding("p", "app.neighbour(-1)", "Previous row"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        yield Details(id="page")
+        yield Static(Text(" esc back  n next  p previous  x more  ↑↓ scroll", "dim"), id="hints")
+
+    def on_mount(self) -> None:
+        self.query_one(Details).focus()
+
+    def show(self, subject: object, page: Text) -> None:
+        self.query_one(Details).show(subject, page)
+
+    def action_close(self) -> None:
+        self.dismiss()

@@ -1,0 +1,58 @@
+"""The keys, from the real bindings."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Static
+
+_NAMES = {
+    "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
+    "pageup": "PgUp", "pagedown": "PgDn",
+}  # fmt: skip
+
+_LEGEND = (
+    ("$", "terminal command"), ("◆", "model call"), ("▣", "other tool"), ("?", "approval"), ("⧉", "subagent"),
+    ("✦", "skill"), ("◌", "span that has not come"), ("✓ ✗ ◼ &", "done, failed, interrupted, in background"),
+)  # fmt: skip
+
+
+class HelpScreen(ModalScreen[None]):
+    """What each key does here; made from the bindings themselves, so that it cannot be wrong."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,q,enter", "dismiss", "Close"),
+        Binding("j", "scroll(1)", "Down", show=False),
+        Binding("k", "scroll(-1)", "Up", show=False),
+    ]
+
+    def __init__(self, bindings: list[tuple[str, str]]) -> None:
+        super().__init__()
+        self._bindings_shown = bindings
+
+    def compose(self) -> ComposeResult:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column()
+        for keys, what in self._bindings_shown:
+            table.add_row(Text(keys), Text(what))
+        table.add_row("", "")
+        for glyph, what in _LEGEND:
+            table.add_row(Text(glyph), Text(what))
+        with VerticalScroll(id="help"):
+            yield Static(Text("Keys", "bold"))
+            yield Static(table)
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one("#help").scroll_relative(y=by, animate=False)
+
+
+def key_names(keys: str) -> str:
+    """Keys as they are printed on the keyboard."""
+    return " ".join(_NAMES.get(key.strip(), key.strip()) for key in keys.split(","))

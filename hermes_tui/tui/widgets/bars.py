@@ -1,0 +1,194 @@
+"""The header and the footer: few lines that answer the questions asked most."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+from textual import events
+from textual.app import RenderResult
+from textual.message import Message
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from hermes_tui import neutral
+from hermes_tui.figures import short_number, short_time
+from hermes_tui.model.span import Delivery
+from hermes_tui.model.turns import Totals
+from hermes_tui.tui.glyphs import Glyphs
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderData:
+    """What the header shows; equal data means nothing to repaint."""
+
+    session: str = ""
+    model: str = ""
+    source: str = ""
+    status: str = ""
+    since_ns: int = 0
+    lasted_s: float | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_tokens: int = 0
+    cost: float | None = None
+    delivery: str = ""
+    delivery_style: str = "dim"
+    trouble: str = ""
+
+
+def delivery_word(totals: Totals, exporter: dict[str, object], glyphs: Glyphs) -> tuple[str, str]:
+    """How safe the session is at the destination, in a word a user can trust, and its style.
+
+    A tick only for what was read back; a reason whenever something waits.
+    """
+    counts, total = totals.deliveries, totals.spans
+    confirmed = counts[Delivery.CONFIRMED]
+    there = confirmed + counts[Delivery.ACCEPTED]
+    state, reason = exporter.get("state"), neutral.line(str(exporter.get("reason") or ""))
+    if counts[Delivery.QUARANTINED]:
+        return f"MLflow {glyphs.bad} {counts[Delivery.QUARANTINED]} refused, {there}/{total} there", "red"
+    if total and confirmed == total:
+        return f"MLflow {glyphs.good} {total}/{total}", "green"
+    if state == "held" and there < total:
+        return f"MLflow {glyphs.held} held: {reason}", "yellow"
+    if total and there == total:
+        return f"MLflow {there}/{total} accepted", "green"
+    if total and counts[Delivery.LOCAL] == total:
+        return "kept here, no MLflow set", "dim"
+    if state == "retrying":
+        return f"MLflow {glyphs.more} {there}/{total}: {reason}", "yellow"
+    if state in (None, "none") and not total:
+        return "no MLflow set", "dim"
+    return f"MLflow {glyphs.more} {there}/{total}", "yellow"
+
+
+class Header(Widget):
+    """Two lines: which session and is it alive; what did it cost and is it safe."""
+
+    data: reactive[HeaderData] = reactive(HeaderData())
+
+    def __init__(self, glyphs: Glyphs) -> None:
+        super().__init__(id="header")
+        self._glyphs = glyphs
+
+    def on_mount(self) -> None:
+        self.set_interval(1.0, self._tick)
+
+    def _tick(self) -> None:
+        if self.data.status == "running":
+            self.refresh()
+
+    def render(self) -> RenderResult:
+        width = self.content_size.width
+        return Text("\n").join([self._first(width), self._second(width)])
+
+    def _first(self, width: int) -> Text:
+        data, glyphs = self.data, self._glyphs
+        if not data.session:
+            return Text("hermes-trace-tui", "bold")
+        ends = {
+            "running": (glyphs.running, "green"), "completed": (glyphs.good, "green"),
+            "interrupted": (glyphs.stopped, "yellow"), "failed": (glyphs.bad, "red"),
+        }  # fmt: skip
+        glyph, style = ends.get(data.status, (glyphs.unknown, "dim"))
+        seconds = max(0.0, time.time() - data.since_ns / 1e9) if data.status == "running" else data.lasted_s
+        right = Text(f"{glyph} {data.status} {short_time(seconds)}".rstrip(), style)
+        parts = [part for part in (data.session, data.model, data.source) if part]
+        return _ends(Text(neutral.line(" · ".join(parts)), "bold"), right, width, glyphs)
+
+    def _second(self, width: int) -> Text:
+        data, glyphs = self.data, self._glyphs
+        if data.trouble:
+            return Text(_cut(neutral.line(data.trouble), width, glyphs), "bold red")
+        if not data.session:
+            return Text("waiting for the first span", "dim")
+        left = Text()
+        for glyph, count in ((glyphs.up, data.input_tokens), (glyphs.down, data.output_tokens)):
+            left.append(f"{glyph} ", "dim").append(f"{short_number(count)}  ")
+        left.append("cache ", "dim").append(short_number(data.cache_tokens))
+        if data.cost is not None:
+            left.append(f"  ${data.cost:.2f}")
+        room = max(12, width - left.cell_len - 2)
+        return _ends(left, Text(_cut(data.delivery, room, glyphs), data.delivery_style), width, glyphs)
+
+
+def _cut(text: str, width: int, glyphs: Glyphs) -> str:
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(0, width - 1)) + glyphs.more
+
+
+def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
+    """Two texts at the ends of a line; the left one gives way."""
+    room = width - right.cell_len - 2
+    if left.cell_len > room:
+        left = Text(_cut(left.plain, max(0, room), glyphs), left.style)
+    gap = max(1, width - left.cell_len - right.cell_len)
+    return Text.assemble(left, " " * gap, right)
+
+
+@dataclass(frozen=True, slots=True)
+class FooterData:
+    """Which view is open, what else there is, and a word on what arrived unseen."""
+
+    view: str = "tree"
+    commands: int = 0
+    failed: int = 0
+    unseen: int = 0
+    following: bool = True
+    notice: str = ""
+    keys: tuple[tuple[str, str], ...] = field(default_factory=tuple)
+
+
+class Footer(Widget):
+    """One line: the views with their numbers, then the keys that matter; everything can be clicked."""
+
+    data: reactive[FooterData] = reactive(FooterData())
+
+    @dataclass
+    class Pressed(Message):
+        """A part of the footer was clicked; `key` is the key it stands for."""
+
+        key: str
+
+    def __init__(self, glyphs: Glyphs) -> None:
+        super().__init__(id="footer")
+        self._glyphs = glyphs
+        self._targets: list[tuple[int, int, str]] = []
+
+    def render(self) -> RenderResult:
+        data, width = self.data, self.content_size.width
+        failed = f" {self._glyphs.bad}{data.failed}" if data.failed else ""
+        commands = f"2 Commands {data.commands}{failed}"
+        left = [("1", "1 Tree", data.view == "tree"), ("2", commands, data.view == "commands")]
+        right = [(key, f"{key} {name}", False) for key, name in data.keys]
+        if data.unseen:
+            right = [("f", f"+{data.unseen} new, f follows", True), *right[-2:]]
+        elif not data.following:
+            right = [("f", "f follow", False), *right]
+        while right and self._length(left) + self._length(right) > width:
+            right.pop(0 if not data.unseen else -1)
+        self._targets = []
+        line = Text()
+        self._add(line, left, "bold")
+        line.append(" " * max(0, width - line.cell_len - self._length(right)))
+        self._add(line, right, "bold yellow")
+        return line
+
+    def _length(self, parts: list[tuple[str, str, bool]]) -> int:
+        return sum(cell_len(text) + 2 for _, text, _ in parts)
+
+    def _add(self, line: Text, parts: list[tuple[str, str, bool]], strong: str) -> None:
+        for key, text, on in parts:
+            begin = line.cell_len
+            line.append(f" {text} ", strong if on else "dim")
+            self._targets.append((begin, line.cell_len, key))
+
+    def on_click(self, event: events.Click) -> None:
+        for begin, end, key in self._targets:
+            if begin <= event.x < end:
+                self.post_message(self.Pressed(key))
+                return

@@ -1,0 +1,37 @@
+"""The details of one span: a scrolling page, beside the tree or on a screen of its own."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widgets import Static
+
+
+class Details(VerticalScroll, can_focus=True):
+    """Shows a page; the scroll position survives an update of the same span."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("j", "scroll_down", "Down", show=False),
+        Binding("k", "scroll_up", "Up", show=False),
+        Binding("g", "scroll_home", "Top", show=False),
+        Binding("G", "scroll_end", "End", show=False),
+    ]
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._subject: object = None
+        self._page = Static(Text("Nothing selected.", "dim"), markup=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._page
+
+    def show(self, subject: object, page: Text) -> None:
+        """Replace the page; another `subject` starts at the top."""
+        self._page.update(page)
+        if subject != self._subject:
+            self._subject = subject
+            self.scroll_home(animate=False)

@@ -1,0 +1,256 @@
+"""A list of rows that draws only what is visible: the base of the tree and of the commands list.
+
+A `ScrollView` with `render_line` (as Textual's own DataTable and Log are): the cost of a repaint
+follows the lines on the screen. Textual's Tree measures every label at every change instead.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar, Protocol
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual import events
+from textual.binding import Binding, BindingType
+from textual.cache import LRUCache
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from hermes_tui.figures import short_time
+from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.messages import CursorMoved, RowPicked
+from hermes_tui.tui.rows import Row, RowKey
+
+_TIME = 8
+_VALUE = 9
+_TICK_S = 0.1
+
+
+class Source(Protocol):
+    """Rows by number and by key."""
+
+    glyphs: Glyphs
+
+    def __len__(self) -> int: ...
+    def row(self, number: int) -> Row: ...
+    def find(self, key: RowKey | None) -> int | None: ...
+    def newest(self) -> RowKey | None: ...
+
+
+class RowList(ScrollView, can_focus=True):
+    """Draws a `Source`; the cursor stays on its item, not on its line."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up,k", "move(-1)", "Up", show=False),
+        Binding("down,j", "move(1)", "Down", show=False),
+        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
+        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
+        Binding("home,g", "edge(-1)", "First row", show=False),
+        Binding("end,G", "edge(1)", "Last row", show=False),
+        Binding("enter", "pick", "Details", show=False),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        f"row--{name}"
+        for name in (
+            "cursor", "turn", "turn-unnamed", "command", "llm", "tool", "approval", "subagent", "skill",
+            "other", "missing", "good", "bad", "warning", "live", "dim", "number",
+        )
+    }  # fmt: skip
+
+    def __init__(self, source: Source, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self.source = source
+        self.cursor: RowKey | None = None
+        self.following = True
+        self.painted = 0
+        self._cursor_line = 0
+        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(2048)
+        self._tick = 0
+
+    def on_mount(self) -> None:
+        self.set_interval(_TICK_S, self._run_clocks)
+
+    def rows_changed(self) -> None:
+        """The source was updated: keep the cursor on its item and repaint."""
+        self._resize()
+        line = self.source.find(self.cursor)
+        if self.following or self.cursor is None:
+            self._follow()
+        elif line is None:
+            self._place(min(self._cursor_line, len(self.source) - 1), by_user=False)
+        elif line != self._cursor_line:
+            # Rows came or went above: move the window with the item, so that it stays where the eye is.
+            self.scroll_to(y=self.scroll_offset.y + line - self._cursor_line, animate=False, force=True)
+            self._cursor_line = line
+        self.refresh()
+
+    def follow(self) -> None:
+        """Look at the newest row, now and as rows come."""
+        self.following = True
+        self._follow()
+
+    def go_to(self, key: RowKey) -> bool:
+        """Put the cursor on a row; False when it is not visible."""
+        line = self.source.find(key)
+        if line is None:
+            return False
+        self.following = False
+        self._place(line, by_user=True)
+        return True
+
+    def _follow(self) -> None:
+        line = self.source.find(self.source.newest())
+        if line is not None:
+            self._place(line, by_user=False)
+            top = max(0, line - self.scrollable_content_region.height + 1)
+            if top != self.scroll_offset.y:
+                self.scroll_to(y=top, animate=False, force=True)
+
+    def _place(self, line: int, *, by_user: bool) -> None:
+        if not 0 <= line < len(self.source):
+            self.cursor = None
+            return
+        before, self._cursor_line = self._cursor_line, line
+        key = self.source.row(line).key
+        changed = key != self.cursor
+        self.cursor = key
+        self._show_line(line)
+        self._refresh_lines(before, line)
+        if changed or by_user:
+            self.post_message(CursorMoved(key, by_user))
+
+    def _show_line(self, line: int) -> None:
+        height = self.scrollable_content_region.height
+        top = self.scroll_offset.y
+        if height <= 0:
+            return
+        if line < top:
+            self.scroll_to(y=line, animate=False, force=True)
+        elif line >= top + height:
+            self.scroll_to(y=line - height + 1, animate=False, force=True)
+
+    def _resize(self) -> None:
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self.source))
+
+    def on_resize(self, _: events.Resize) -> None:
+        self._resize()
+        if self.cursor is not None:
+            self._show_line(self._cursor_line)
+
+    # --- moving
+
+    def action_move(self, by: int) -> None:
+        self._move_to(self._cursor_line + by)
+
+    def action_page(self, by: int) -> None:
+        self._move_to(self._cursor_line + by * max(1, self.scrollable_content_region.height - 1))
+
+    def action_edge(self, side: int) -> None:
+        self._move_to(0 if side < 0 else len(self.source) - 1)
+
+    def action_pick(self) -> None:
+        if self.cursor is not None:
+            self.post_message(RowPicked(self.cursor))
+
+    def _move_to(self, line: int) -> None:
+        if len(self.source):
+            self.following = False
+            self._place(max(0, min(line, len(self.source) - 1)), by_user=True)
+
+    def on_click(self, event: events.Click) -> None:
+        line = self.scroll_offset.y + event.y
+        if not 0 <= line < len(self.source):
+            return
+        row = self.source.row(line)
+        if event.x < 4 + 2 * row.depth and row.marker:
+            self.toggle(row)
+        elif row.key == self.cursor:
+            self.action_pick()
+        self._move_to(min(line, len(self.source) - 1))
+
+    def toggle(self, row: Row) -> None:
+        """Fold or unfold; lists without folds do nothing."""
+
+    # --- drawing
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        number = self.scroll_offset.y + y
+        if number >= len(self.source):
+            return Strip.blank(width, self.rich_style)
+        row = self.source.row(number)
+        current = row.key == self.cursor and (self.has_focus or self.following)
+        if row.since_ns:
+            return self._draw(row, width, current)
+        key = (row, width, current)
+        strip = self._strips.get(key)
+        if strip is None:
+            strip = self._draw(row, width, current)
+            self._strips[key] = strip
+        return strip
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._strips.clear()
+
+    def _draw(self, row: Row, width: int, current: bool) -> Strip:
+        self.painted += 1
+        base = self.rich_style
+        if current:
+            base += self.get_component_rich_style("row--cursor", partial=True)
+        left, used = self._left(row, base)
+        right = self._right(row, base)
+        room = width - sum(cell_len(segment.text) for segment in right) - used - 1
+        text = self._fit(row.text, max(0, room))
+        body = Segment(text, base + self._style(row.style))
+        return Strip([*left, body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
+
+    def _left(self, row: Row, base: Style) -> tuple[list[Segment], int]:
+        dim, style = base + self._style("dim"), base + self._style(row.style)
+        marker = row.marker or " "
+        indent = " " + "  " * (row.depth - 1) + ("  " if row.depth else "")
+        if row.depth and row.marker:
+            indent = indent[:-2] + f"{marker} "
+            marker = ""
+        elif row.depth:
+            marker = ""
+        head = f"{indent}{marker} " if marker else indent
+        glyph = f"{row.glyph} "
+        number = base + self._style("number") if row.depth == 0 and row.glyph.isdigit() else style
+        return [Segment(head, dim), Segment(glyph, number)], cell_len(head) + cell_len(glyph)
+
+    def _right(self, row: Row, base: Style) -> list[Segment]:
+        glyphs = self.source.glyphs
+        note, elapsed, style = row.note, row.time, self._style("dim")
+        if row.since_ns:
+            seconds = max(0.0, time.time() - row.since_ns / 1e9)
+            spinner = glyphs.spinner[self._tick % len(glyphs.spinner)]
+            elapsed = f"{spinner} {short_time(seconds)}"
+            style = self._style("live")
+        parts = [Segment(f" {note}", base + self._style(row.note_style or "dim"))] if note else []
+        parts.append(Segment(elapsed.rjust(_TIME), base + style))
+        parts.append(Segment(row.value.rjust(_VALUE), base + self._style(row.value_style or "dim")))
+        return parts
+
+    def _fit(self, text: str, room: int) -> str:
+        if cell_len(text) <= room:
+            return set_cell_size(text, room)
+        return set_cell_size(text, max(0, room - 1)) + self.source.glyphs.more if room > 0 else ""
+
+    def _style(self, name: str) -> Style:
+        return self.get_component_rich_style(f"row--{name}", partial=True)
+
+    def _refresh_lines(self, *lines: int) -> None:
+        width, top = self.scrollable_content_region.width, self.scroll_offset.y
+        for line in set(lines):
+            self.refresh(Region(0, line - top, width, 1))
+
+    def _run_clocks(self) -> None:
+        """Repaint the visible rows that run, and nothing else."""
+        self._tick += 1
+        top = self.scroll_offset.y
+        last = min(len(self.source), top + self.scrollable_content_region.height)
+        self._refresh_lines(*(line for line in range(top, last) if self.source.row(line).since_ns))
