@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -33,7 +34,8 @@ class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     workspace: str | None = None
 
     def __repr__(self) -> str:
-        return f"MLflow(url={self.url!r}, experiment={self.experiment!r})"  # never the credentials
+        url = self.url and re.sub(r"//[^/]*@", "//", self.url)  # never the credentials
+        return f"MLflow(url={url!r}, experiment={self.experiment!r})"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -123,12 +125,21 @@ def _read(file: Path, *, required: bool) -> tuple[dict[str, Any], list[str]]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark is not None else ""
-        return {}, [f"{file}:{where} is not valid YAML: {getattr(error, 'problem', None) or error}"]
+        return {}, [f"{file}:{where} is not valid YAML: {_yaml_problem(error)}"]
     if document is None:
         return {}, []
     if not isinstance(document, dict):
         return {}, [f"{file}: expected names and values, found {type(document).__name__}"]
+    mlflow = document.get("mlflow")
+    if isinstance(mlflow, dict) and type(mlflow.get("experiment")) is int:
+        mlflow["experiment"] = str(mlflow["experiment"])  # YAML reads an id without quotes as a number
     return document, []
+
+
+def _yaml_problem(error: Exception) -> str:
+    """What is wrong, on one line, without words of the file: one of them may be a password."""
+    problem = " ".join(str(getattr(error, "problem", None) or error).split())
+    return re.sub(r" ?'(?!<)[^']{2,}'", "", problem)
 
 
 def _check(source: str, layer: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@ import time
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -250,10 +250,12 @@ class Destination:
 
             def setup(self) -> None:
                 super().setup()
-                destination._connections.add(self.connection)
+                with destination._changing:
+                    destination._connections.add(self.connection)
 
             def finish(self) -> None:
-                destination._connections.discard(self.connection)
+                with destination._changing:
+                    destination._connections.discard(self.connection)
                 try:
                     super().finish()
                 except OSError:
@@ -302,13 +304,15 @@ class Destination:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
-        for connection in list(self._connections):
-            try:
-                connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # gone already
         self._server = None
-        wait_for(lambda: not self._connections, DEADLINE_S)
+        wait_for(self._hung_up, DEADLINE_S)
+
+    def _hung_up(self) -> bool:
+        with self._changing:
+            for connection in self._connections:
+                with suppress(OSError):  # gone already
+                    connection.shutdown(socket.SHUT_RDWR)
+            return not self._connections
 
     def accepted(self) -> set[SpanKey]:
         """The spans in what was answered with 200."""

@@ -96,7 +96,7 @@ class Index:
         sessions: set[tuple[str, bytes]] = set()
         for request_id, state, received_ns, decoded in self._next():
             route = Delivery.LOCAL if state == 0 else Delivery.QUEUED
-            for position, entry in enumerate(decoded.entries()):
+            for position, entry in enumerate(_entries(request_id, decoded)):
                 rows.append(self._row(entry, request_id, position, route))
                 _note(entry, received_ns, traces, sessions)
             self._indexed = request_id
@@ -203,6 +203,14 @@ class Index:
             (entry.trace_id, entry.span_id, _signed(entry.end_ns)),
         ).fetchone()
         return route if row is None else Delivery(row[0])
+
+
+def _entries(request_id: int, decoded: Request) -> list[Entry]:
+    try:
+        return list(decoded.entries())
+    except Exception:  # noqa: BLE001 - a bug in reading one request must not stop the journal
+        log.exception("request %d cannot be read; its bytes are kept", request_id)
+        return []
 
 
 def _list(states: Sequence[Delivery]) -> str:

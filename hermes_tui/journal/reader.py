@@ -115,13 +115,13 @@ class Reader:
         return None if row is None else str(row[0])
 
     def traces_of(self, session: str) -> list[bytes]:
-        """Ids of the traces that hold spans of a session."""
+        """Ids of the traces that hold spans of a session, those with the newest arrival first."""
         if (trace_id := _trace_of(session)) is not None:
             return [trace_id]
         rows = self._connection.execute(
-            "SELECT trace_id FROM trace_sessions WHERE session = ? "
-            "UNION SELECT trace_id FROM traces WHERE session = ?",
-            (session, session),
+            "SELECT trace_id FROM traces JOIN trace_sessions USING (trace_id) "
+            "WHERE trace_sessions.session = ? ORDER BY received_ns DESC, first_ns DESC",
+            (session,),
         ).fetchall()
         return [row[0] for row in rows]
 

@@ -32,6 +32,7 @@ INDEX_VERSION = 1
 
 _GROUP = 256  # requests in one commit, so that the first of them does not wait for an endless rest
 _CONTENDED_SHARE = 4  # while requests keep coming, one index chunk for so many commits
+_RETRY_S = 1.0  # pause after indexing failed (disk full, say)
 
 
 class RequestState:
@@ -91,6 +92,9 @@ class Writer:
         self._on_index = on_index
         self._jobs: queue.SimpleQueue[_Append | _Job | None] = queue.SimpleQueue()
         self._routes: dict[tuple[str, str], int] = {}
+        self._gate = threading.Lock()  # so that no job is put behind the end of the queue
+        self._closed = False
+        self._stuck = False  # indexing failed: try again later
         self.commits = 0
         self._connection = _open(state, synchronous)
         self._index = Index(self._connection)
@@ -101,10 +105,11 @@ class Writer:
     def append(self, envelope: Envelope) -> Future[int]:
         """Store a request; the future's result is its id, given once it is on disk.
 
-        The future raises `sqlite3.Error` when it could not be stored (disk full, say).
+        The future raises `sqlite3.Error` when it could not be stored (disk full, say), and
+        `ValueError` or `OverflowError` when a database cannot hold what the envelope says.
         """
         future: Future[int] = Future()
-        self._jobs.put(_Append(envelope, future))
+        self._put(_Append(envelope, future))
         return future
 
     def mark(
@@ -136,21 +141,33 @@ class Writer:
         return self._submit(work)
 
     def close(self) -> None:
-        """Store what was accepted, index it, and close. Safe to call twice."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            self._thread.join()
+        """Store what was accepted, index it, and close. Safe to call twice.
+
+        When indexing fails, the next writer of this journal catches up.
+        """
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._jobs.put(None)
+        self._thread.join()
 
     def _submit(self, work: Callable[[sqlite3.Connection], Any]) -> Future[Any]:
         future: Future[Any] = Future()
-        self._jobs.put(_Job(work, future))
+        self._put(_Job(work, future))
         return future
+
+    def _put(self, job: _Append | _Job) -> None:
+        with self._gate:
+            if not self._closed:
+                self._jobs.put(job)
+                return
+        job.future.set_exception(sqlite3.ProgrammingError("the journal is closed"))
 
     def _run(self) -> None:
         closing = False
         contended = 0
-        while True:
-            jobs, closing = self._take(closing, wait=not self._index.behind)
+        while not (closing and (self._stuck or not self._index.behind)):
+            jobs, closing = self._take(closing)
             appends = [job for job in jobs if isinstance(job, _Append)]
             if appends:
                 self._append(appends)
@@ -160,16 +177,15 @@ class Writer:
             contended = contended + 1 if appends else 0
             if self._index.behind and (not appends or contended % _CONTENDED_SHARE == 0):
                 self._follow()
-            elif closing and self._jobs.empty():
-                break
         self._connection.close()
 
-    def _take(self, closing: bool, *, wait: bool) -> tuple[list[_Append | _Job], bool]:
+    def _take(self, closing: bool) -> tuple[list[_Append | _Job], bool]:
         """The jobs that are there now; waits for the first only when there is nothing else to do."""
         jobs: list[_Append | _Job] = []
+        idle = self._stuck or not self._index.behind
         while len(jobs) < _GROUP:
             try:
-                job = self._jobs.get(block=wait and not jobs and not closing)
+                job = self._jobs.get(idle and not jobs and not closing, _RETRY_S if self._stuck else None)
             except queue.Empty:
                 break
             if job is None:
@@ -180,20 +196,25 @@ class Writer:
 
     def _append(self, appends: list[_Append]) -> None:
         connection = self._connection
-        ids: list[int] = []
+        stored: list[tuple[_Append, int]] = []
         try:
             connection.execute("BEGIN IMMEDIATE")
             for append in appends:
-                ids.append(self._insert(append.envelope))
+                try:
+                    stored.append((append, self._insert(append.envelope)))
+                except (ValueError, OverflowError) as error:  # only this request is to blame
+                    append.future.set_exception(error)
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             _rollback(connection)
             self._routes.clear()  # some may have been made in what was rolled back
             for append in appends:
-                append.future.set_exception(error)
+                if not append.future.done():
+                    append.future.set_exception(error)
             return
         self.commits += 1
-        for append, request_id in zip(appends, ids, strict=True):
+        self._stuck = False  # there is room again
+        for append, request_id in stored:
             self._index.expect(request_id, append.envelope.decoded, len(append.envelope.body))
             append.future.set_result(request_id)
 
@@ -231,11 +252,14 @@ class Writer:
             self._index.advance()
             self._connection.execute("COMMIT")
         except sqlite3.Error:
-            # The requests are safe; the index stays behind and is tried again with the next job.
-            log.exception("indexing failed; it will be tried again")
+            # The requests are safe; the index stays behind and is tried again.
+            if not self._stuck:
+                log.exception("indexing failed; it will be tried again")
+            self._stuck = True
             _rollback(self._connection)
             self._index.restart()
             return
+        self._stuck = False
         self._on_index()
 
     def _do(self, job: _Job) -> None:

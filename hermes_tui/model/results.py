@@ -148,8 +148,9 @@ def _is_number(value: object) -> bool:
 
 def _integer(value: object) -> int | None:
     """An exit code; JSON allows numbers that no process returns and no database holds."""
-    fits = isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**32
-    return value if fits and isinstance(value, int) else None
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**31) <= value < 2**32:
+        return value
+    return None
 
 
 _TARGETS = ("path", "file_path", "filename", "url", "query", "pattern", "goal", "name", "action", "question")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -26,15 +26,24 @@ class Session:
 
     def status(self, now_ns: int) -> str:
         """running, completed, interrupted, failed or unknown: that of the newest turn of the user's."""
-        own = [turn for turn in self.turns if not turn.review] or self.turns
-        if own:
-            return own[-1].status(now_ns)
-        return TURN_ENDS.get(self.totals.agent_end[1], "unknown")
+        return session_status(reversed(self.turns), self.totals, now_ns)
 
     def take(self, totals: Totals, turns: Iterable[Turn]) -> None:
         self.totals.add(totals)
         for turn in turns:
             insort(self.turns, turn, key=_by_start)
+
+
+def session_status(newest_first: Iterable[Turn], totals: Totals, now_ns: int) -> str:
+    """A session's status from its turns: the newest that is not a background review decides."""
+    review: Turn | None = None
+    for turn in newest_first:
+        if not turn.review:
+            return turn.status(now_ns)
+        review = review or turn
+    if review is not None:
+        return review.status(now_ns)
+    return TURN_ENDS.get(totals.agent_end[1], "unknown")
 
 
 def _by_start(turn: Turn) -> tuple[int, tuple[bytes, bytes]]:
@@ -84,16 +93,21 @@ class Forest:
     def refresh(self) -> set[bytes]:
         """Read the changed traces anew; their ids."""
         dirty, self._dirty = self._dirty, set()
-        if not dirty:
-            return dirty
-        self.turns = [turn for turn in self.turns if turn.trace_id not in dirty]
         for trace_id in dirty:
-            known = trace_id in self.views
+            known = self.views.get(trace_id)
+            for turn in self._own(known) if known is not None else ():
+                at = bisect_left(self.turns, _by_start(turn), key=_by_start)
+                del self.turns[at]
             view = self.views[trace_id] = read_trace(self.trees[trace_id])
             for turn in self._own(view):
                 insort(self.turns, turn, key=_by_start)
-            self._settle(trace_id, view, known)
+            self._settle(trace_id, view, known is not None)
         return dirty
+
+    def status(self, now_ns: int) -> str:
+        """The session's status at `now_ns`."""
+        own = (turn for turn in reversed(self.turns) if turn.session == self.session)
+        return session_status(own, self.totals(), now_ns)
 
     def totals(self) -> Totals:
         """The session's totals."""

@@ -83,10 +83,11 @@ class Request:
         except DecodeError as error:
             raise BadRequest("body is not an OTLP ExportTraceServiceRequest in protobuf") from error
         for span in self._spans():
-            if len(span.trace_id) != 16 or len(span.span_id) != 8 or not any(span.span_id):
+            trace_id, span_id = span.trace_id, span.span_id
+            if len(trace_id) != 16 or len(span_id) != 8 or not any(trace_id) or not any(span_id):
                 raise BadRequest(
-                    f"span {span.name[:80]!r} has a trace id of {len(span.trace_id)} bytes and a span id of "
-                    f"{len(span.span_id)} bytes; OTLP wants 16 and 8, not all zero"
+                    f"span {span.name[:80]!r} has a trace id of {len(trace_id)} bytes and a span id of "
+                    f"{len(span_id)} bytes; OTLP wants 16 and 8, not all zero"
                 )
 
     def __len__(self) -> int:

@@ -13,6 +13,8 @@ import time
 from base64 import b64encode
 from contextlib import suppress
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -97,7 +99,7 @@ class Exporter:
         if not self._url:
             return
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S, connect=10)
-        async with aiohttp.ClientSession(timeout=timeout, trust_env=True) as session:
+        async with aiohttp.ClientSession(timeout=timeout, proxy=_proxy(self._url)) as session:
             while not self._stopping:
                 self._news.clear()
                 if not await self._try(session):
@@ -285,6 +287,12 @@ def traces_url(base: str) -> str:
     """Where OTLP goes below an MLflow address, which may have a path prefix or be complete already."""
     base = base.rstrip("/")
     return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
+
+
+def _proxy(url: str) -> str | None:
+    """The environment's proxy for an address. aiohttp's own `trust_env` would add credentials from netrc."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -12,6 +12,9 @@ import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+import msgspec
 
 from hermes_tui import __version__
 from hermes_tui.journal.files import StateDir
@@ -59,6 +62,7 @@ async def serve(
 
     Raises AlreadyRunning, StateError or RelayError before anything was received.
     """
+    settings = _without_userinfo(settings)
     state = StateDir(settings.state_path)
     lock = Lock(state)
     lock.acquire()
@@ -86,6 +90,19 @@ async def serve(
         lock.release()
         if lifeline is not None and lifeline.ephemeral:
             shutil.rmtree(state.path, ignore_errors=True)
+
+
+def _without_userinfo(settings: Settings) -> Settings:
+    """Name and password out of the destination's address: an address is shown and stored, they never."""
+    mlflow = settings.mlflow
+    url = urlsplit(mlflow.url or "")
+    if "@" not in url.netloc:
+        return settings
+    address = urlunsplit(url._replace(netloc=url.netloc.rpartition("@")[2]))
+    if not (mlflow.token or mlflow.username):
+        username, password = unquote(url.username or ""), unquote(url.password or "")
+        mlflow = msgspec.structs.replace(mlflow, username=username, password=password)
+    return msgspec.structs.replace(settings, mlflow=msgspec.structs.replace(mlflow, url=address))
 
 
 @dataclass(slots=True)

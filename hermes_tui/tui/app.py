@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sqlite3
 import time
 from typing import Any, ClassVar
@@ -85,6 +86,7 @@ class TraceApp(App[None]):
         self._journal = JournalMoved(None)
         self._chosen = False
         self._unseen = 0
+        self._loading = False
         self._full = False
         self._reader: Reader | None = None
         self._main: Screen[Any]
@@ -121,10 +123,16 @@ class TraceApp(App[None]):
 
     def on_spans_arrived(self, message: SpansArrived) -> None:
         if message.fresh:
+            gc.unfreeze()  # the spans of the session that was shown may go now
             self._open(message.session)
+            self._loading = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
         changed = self.shown.add(message.spans)
+        if message.complete and self._loading:
+            # A full collection would look at every span of the session again and again, 100 ms each.
+            gc.freeze()
+        self._loading = not message.complete
         if not changed and not message.fresh:
             return
         if not self._tree.following and message.complete and not message.fresh:

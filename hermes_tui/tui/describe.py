@@ -197,7 +197,7 @@ def _times(page: Page, span: Span, turn: Turn | None) -> None:
     if turn is None or turn.end_ns <= turn.start_ns:
         return
     length = turn.end_ns - turn.start_ns
-    width = 30
+    width = 24
     begin = max(0, min(width - 1, (span.start_ns - turn.start_ns) * width // length))
     end = max(begin + 1, min(width, -(-((span.end_ns or turn.end_ns) - turn.start_ns) * width // length)))
     page.field("in the turn", "")

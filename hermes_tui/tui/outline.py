@@ -29,8 +29,11 @@ class Blocks:
         self._order: list[TurnKey] = []
         self._blocks: dict[TurnKey, list[Row]] = {}
         self._marks: dict[TurnKey, object] = {}
+        self._lengths: list[int] = []
         self._ends: list[int] = []
         self._places: dict[RowKey, TurnKey] = {}
+        self._alive: set[TurnKey] = set()
+        self._touched: set[TurnKey] = set()
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
@@ -53,30 +56,59 @@ class Blocks:
         return next(before + at for at, row in enumerate(self._blocks[home]) if row.key == key)
 
     def _arrange(
-        self, turns: Sequence[Turn], marks: Sequence[object], dirty: Collection[bytes],
+        self,
+        turns: Sequence[Turn],
+        dirty: Collection[bytes],
+        mark: Callable[[int, Turn], object],
         build: Callable[[int, Turn], list[Row]],
-    ) -> None:  # fmt: skip
-        """Take the blocks of `turns` in this order; build those whose trace is dirty or mark changed."""
+    ) -> None:
+        """Take the blocks of `turns` in this order; build those whose trace is dirty or mark changed.
+
+        While the order stays, only turns that can have changed are looked at: a session may have
+        thousands, and this runs for every span that arrives.
+        """
         order = [turn.key for turn in turns]
-        if len(self._blocks) > len(order) or dirty:
+        if order == self._order:
+            watched = self._alive | self._touched
+            places = [at for at, turn in enumerate(turns) if turn.trace_id in dirty or order[at] in watched]
+        else:
+            places = list(range(len(turns)))
             for gone in self._blocks.keys() - set(order):
                 self._drop(gone)
-        for number, (turn, mark) in enumerate(zip(turns, marks, strict=True)):
-            key = turn.key
-            if turn.trace_id in dirty or key not in self._blocks or self._marks[key] != mark:
-                self._drop(key)
-                rows = self._blocks[key] = build(number, turn)
-                self._marks[key] = mark
-                self._places.update((row.key, key) for row in rows)
-                self.built += len(rows)
+            self._lengths = [0] * len(turns)
+        self._touched.clear()
+        for at in places:
+            self._refresh(at, turns[at], dirty, mark(at, turns[at]), build)
         self._order = order
-        self._ends = list(accumulate(len(self._blocks[key]) for key in order))
+        if places:
+            self._ends = list(accumulate(self._lengths))
+
+    def _refresh(
+        self, at: int, turn: Turn, dirty: Collection[bytes], mark: object,
+        build: Callable[[int, Turn], list[Row]],
+    ) -> None:  # fmt: skip
+        key = turn.key
+        if turn.trace_id in dirty or key not in self._blocks or self._marks[key] != mark:
+            self._drop(key)
+            rows = self._blocks[key] = build(at, turn)
+            self._marks[key] = mark
+            self._places.update((row.key, key) for row in rows)
+            self.built += len(rows)
+        self._lengths[at] = len(self._blocks[key])
+
+    def _watch(self, turn: Turn, status: str) -> None:
+        """A turn that runs may end by the clock alone."""
+        if status == "running":
+            self._alive.add(turn.key)
+        else:
+            self._alive.discard(turn.key)
 
     def _drop(self, key: TurnKey) -> None:
         for row in self._blocks.pop(key, ()):
             if self._places.get(row.key) == key:
                 del self._places[row.key]
         self._marks.pop(key, None)
+        self._alive.discard(key)
 
 
 class TreeOutline(Blocks):
@@ -95,27 +127,32 @@ class TreeOutline(Blocks):
     def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
         """`turns` in order of time; `dirty` are the ids of the traces that changed."""
         count = len(turns)
-        newest_first = turns[::-1]
-        marks = [
-            (self.folded(turn, newest=at == 0), count - at, turn.status(now_ns), self._generation)
-            for at, turn in enumerate(newest_first)
-        ]
+
+        def mark(at: int, turn: Turn) -> tuple[bool, int, str, int]:
+            status = turn.status(now_ns)
+            self._watch(turn, status)
+            return self.folded(turn, newest=at == 0), count - at, status, self._generation
 
         def build(at: int, turn: Turn) -> list[Row]:
-            folded, number, status, _ = marks[at]
+            folded, number, status, _ = mark(at, turn)
             head = turn_row(turn, number, folded, now_ns, self.glyphs)
             return [head] if folded else [head, *self._below(turn, alive=status == "running")]
 
-        self._arrange(newest_first, marks, dirty, build)
+        self._arrange(turns[::-1], dirty, mark, build)
 
     def folded(self, turn: Turn, *, newest: bool) -> bool:
         return self._folds.get(turn_key(turn), not newest)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
         """Remember what the user wants of a row; seen at the next `update`."""
-        if self._folds.get(key) != folded:
-            self._folds[key] = folded
-            self._generation += key[2] == "span"
+        if self._folds.get(key) == folded:
+            return
+        self._folds[key] = folded
+        if key[2] == "turn":
+            self._touched.add(key[:2])
+        elif (home := self._places.get(key)) is not None:
+            self._touched.add(home)
+            self._marks[home] = None
 
     def unfold(self, key: RowKey) -> None:
         """Undo a fold, if there is one."""
@@ -123,8 +160,10 @@ class TreeOutline(Blocks):
             self.set_fold(key, False)
 
     def set_raw(self, raw: bool) -> None:
-        self.raw = raw
-        self._generation += 1
+        if self.raw != raw:
+            self.raw = raw
+            self._generation += 1
+            self._touched.update(self._order)
 
     def newest(self) -> RowKey | None:
         """The last row of the newest turn: what a follower looks at."""
@@ -145,12 +184,23 @@ class TreeOutline(Blocks):
                 stack += [(child, depth) for child in reversed(children)]
                 continue
             key = span_key(turn.trace_id, node)
-            folded = bool(children) and self._folds.get(key, False)
-            marker = "" if not children else self.glyphs.folded if folded else self.glyphs.open
+            foldable = self._shows_any(children, turn)
+            folded = foldable and self._folds.get(key, False)
+            marker = "" if not foldable else self.glyphs.folded if folded else self.glyphs.open
             rows.append(node_row(node, turn.trace_id, depth, marker, alive, self.glyphs))
             if not folded:
                 stack += [(child, depth + 1) for child in reversed(children)]
         return rows
+
+    def _shows_any(self, nodes: list[Node], turn: Turn) -> bool:
+        """Whether any of these, or what is below the hidden ones among them, is drawn."""
+        stack = list(nodes)
+        while stack:
+            node = stack.pop()
+            if not self._hidden(node, turn):
+                return True
+            stack += [child for child in node.children if not is_turn(child)]
+        return False
 
     def _tops(self, turn: Turn) -> list[Node]:
         """The turn's subtrees; its own span is the turn's row and not drawn again."""
@@ -174,9 +224,13 @@ class CommandsOutline(Blocks):
     """The terminal commands of a session, newest last."""
 
     def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
-        statuses = [turn.status(now_ns) == "running" for turn in turns]
+        def mark(_: int, turn: Turn) -> str:
+            status = turn.status(now_ns)
+            self._watch(turn, status)
+            return status
 
-        def build(at: int, turn: Turn) -> list[Row]:
+        def build(_: int, turn: Turn) -> list[Row]:
+            alive = turn.status(now_ns) == "running"
             found = [
                 (node.span.start_ns, node.span, node)
                 for node in members(turn)
@@ -184,11 +238,11 @@ class CommandsOutline(Blocks):
             ]
             found.sort(key=lambda item: (item[0], item[2].span_id))
             return [
-                command_row(span, turn.trace_id, node, clock_time(start), statuses[at], self.glyphs)
+                command_row(span, turn.trace_id, node, clock_time(start), alive, self.glyphs)
                 for start, span, node in found
             ]
 
-        self._arrange(turns, statuses, dirty, build)
+        self._arrange(turns, dirty, mark, build)
 
     def newest(self) -> RowKey | None:
         return self.row(len(self) - 1).key if len(self) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from hermes_tui import neutral
-from hermes_tui.model.sessions import Forest, Session
+from hermes_tui.model.sessions import Forest
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Totals, Turn
@@ -39,7 +39,7 @@ class ShownSession:
             self.totals = self.forest.totals()
 
     def status(self, now_ns: int) -> str:
-        return self._session().status(now_ns)
+        return self.forest.status(now_ns)
 
     def header(self, exporter: dict[str, object], trouble: str, now_ns: int) -> HeaderData:
         """What the header says of this session."""
@@ -87,6 +87,3 @@ class ShownSession:
         for above in node.ancestors():
             self.tree.unfold((trace_id, above.span_id, "span"))
         self.tree.update(self.forest.turns, (), now_ns)
-
-    def _session(self) -> Session:
-        return Session(self.id, self.totals, [t for t in self.forest.turns if t.session == self.id])

@@ -102,8 +102,8 @@ class Parts:
 
 
 @pytest.fixture
-async def parts(state: StateDir) -> AsyncIterator[Callable[..., Parts]]:
-    """Make the parts of a relay; closed at the end."""
+async def parts(state: StateDir, destination: object) -> AsyncIterator[Callable[..., Parts]]:
+    """Make the parts of a relay; closed at the end, before the destinations are."""
     async with AsyncExitStack() as stack:
 
         def made(url: str | None = None, **said: Any) -> Parts:

@@ -198,50 +198,50 @@ class RowList(ScrollView, can_focus=True):
 
     def _draw(self, row: Row, width: int, current: bool) -> Strip:
         self.painted += 1
-        base = self.rich_style
-        if current:
-            base += self.get_component_rich_style("row--cursor", partial=True)
-        left, used = self._left(row, base)
-        right = self._right(row, base)
-        room = width - sum(cell_len(segment.text) for segment in right) - used - 1
-        text = self._fit(row.text, max(0, room))
-        body = Segment(text, base + self._style(row.style))
+        left = self._left(row, current)
+        right = self._right(row, current)
+        used = sum(cell_len(segment.text) for segment in (*left, *right))
+        text = self._fit(row.text, max(0, width - used - 1))
+        base = self._style("other", current)
+        body = Segment(text, self._style(row.style, current))
         return Strip([*left, body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
 
-    def _left(self, row: Row, base: Style) -> tuple[list[Segment], int]:
-        dim, style = base + self._style("dim"), base + self._style(row.style)
-        marker = row.marker or " "
-        indent = " " + "  " * (row.depth - 1) + ("  " if row.depth else "")
-        if row.depth and row.marker:
-            indent = indent[:-2] + f"{marker} "
-            marker = ""
-        elif row.depth:
-            marker = ""
-        head = f"{indent}{marker} " if marker else indent
-        glyph = f"{row.glyph} "
-        number = base + self._style("number") if row.depth == 0 and row.glyph.isdigit() else style
-        return [Segment(head, dim), Segment(glyph, number)], cell_len(head) + cell_len(glyph)
+    def _left(self, row: Row, current: bool) -> list[Segment]:
+        """Indent, fold marker and glyph; the marker of a row below a turn stands in its indent."""
+        indent = "  " * row.depth
+        if row.depth:
+            head = f" {indent[:-2]}{row.marker or ' '} "
+        else:
+            head = f" {row.marker} "
+        glyph = "number" if row.depth == 0 and row.glyph.isdigit() else row.style
+        return [
+            Segment(head, self._style("dim", current)),
+            Segment(f"{row.glyph} ", self._style(glyph, current)),
+        ]
 
-    def _right(self, row: Row, base: Style) -> list[Segment]:
+    def _right(self, row: Row, current: bool) -> list[Segment]:
         glyphs = self.source.glyphs
-        note, elapsed, style = row.note, row.time, self._style("dim")
+        elapsed, style = row.time, "dim"
         if row.since_ns:
             seconds = max(0.0, time.time() - row.since_ns / 1e9)
             spinner = glyphs.spinner[self._tick % len(glyphs.spinner)]
-            elapsed = f"{spinner} {short_time(seconds)}"
-            style = self._style("live")
-        parts = [Segment(f" {note}", base + self._style(row.note_style or "dim"))] if note else []
-        parts.append(Segment(elapsed.rjust(_TIME), base + style))
-        parts.append(Segment(row.value.rjust(_VALUE), base + self._style(row.value_style or "dim")))
-        return parts
+            elapsed, style = f"{spinner} {short_time(seconds)}", "live"
+        note = [Segment(f" {row.note}", self._style(row.note_style or "dim", current))] if row.note else []
+        return [
+            *note,
+            Segment(elapsed.rjust(_TIME), self._style(style, current)),
+            Segment(row.value.rjust(_VALUE), self._style(row.value_style or "dim", current)),
+        ]
 
     def _fit(self, text: str, room: int) -> str:
         if cell_len(text) <= room:
             return set_cell_size(text, room)
         return set_cell_size(text, max(0, room - 1)) + self.source.glyphs.more if room > 0 else ""
 
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"row--{name}", partial=True)
+    def _style(self, name: str, current: bool) -> Style:
+        """A component's colours over the row's background; Textual keeps them until the theme changes."""
+        names = ("row--cursor", f"row--{name}") if current else (f"row--{name}",)
+        return self.get_visual_style(*names).rich_style
 
     def _refresh_lines(self, *lines: int) -> None:
         width, top = self.scrollable_content_region.width, self.scroll_offset.y

@@ -1,0 +1,246 @@
+"""How fast the pane is, and whether that depends on what is stored.
+
+Runs the real pane in a pseudo-terminal on a journal with few and on one with many spans, and prints
+for each: first paint, key to paint, arriving span to paint (from its commit in the journal to its
+text on the screen) and resident memory; then the ratios many/few of this run.
+
+    python benchmarks/pane.py [--few 1000] [--many 50000] [--rounds 30] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import json
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.reader import Reader
+from hermes_tui.journal.writer import Envelope, Writer
+from hermes_tui.otlp.codec import PROTOBUF, Request
+
+STEPS = 7  # model calls and commands in a turn: 16 spans
+PANE = """
+import sys
+from pathlib import Path
+from hermes_tui.journal.files import StateDir
+from hermes_tui.tui.app import TraceApp
+TraceApp(StateDir(Path(sys.argv[1]))).run()
+"""
+
+
+class Traffic:
+    """Turns of one session, as hermes-otel sends them, with times that end now."""
+
+    def __init__(self, session: str) -> None:
+        self.session = session
+        self.serial = 0
+        self.start_ns = time.time_ns() - 48 * 3600 * 10**9
+
+    def turn(self) -> bytes:
+        """One finished turn of 2 + 2 × STEPS spans."""
+        request, spans = self._request()
+        trace, root, wrapper = os.urandom(16), os.urandom(8), os.urandom(8)
+        begin = at = self._next()
+        for step in range(STEPS):
+            self._span(spans, trace, wrapper, "api.gpt-5.5", "LLM", at, 300, **{
+                "llm.token_count.prompt": 15000 + step, "llm.token_count.completion": 40,
+                "gen_ai.response.model": "gpt-5.5", "llm.response.tool_calls": 1,
+                "llm.response.finish_reason": "tool_calls"})  # fmt: skip
+            self.command(spans, trace, wrapper, f"grep -rn pattern-{self.serial}-{step} src | head", at + 300)
+            at += 700
+        end = at - begin
+        prompt = f"Turn {self.serial}: look for the pattern and say what you find"
+        self._span(spans, trace, root, "llm.gpt-5.5", "LLM", begin, end, span_id=wrapper, **{"input.value": prompt})
+        final = {"input.value": prompt, "hermes.turn.final_status": "completed", "hermes.platform": "cli"}
+        self._span(spans, trace, b"", "agent", "AGENT", begin, end, span_id=root, **final)
+        return bytes(request.SerializeToString())
+
+    def arrival(self, text: str, trace: bytes, parent: bytes) -> bytes:
+        """One command's span of a turn that is under way."""
+        request, spans = self._request()
+        self.command(spans, trace, parent, text, time.time_ns() // 10**6 - 50)
+        return bytes(request.SerializeToString())
+
+    def command(self, spans: object, trace: bytes, parent: bytes, text: str, at_ms: int) -> None:
+        result = json.dumps({"output": "src/a.py:1: pattern\n" * 10, "exit_code": 0, "error": None})
+        self._span(spans, trace, parent, "tool.terminal", "TOOL", at_ms, 40, **{
+            "gen_ai.tool.name": "terminal", "hermes.tool.command": text, "hermes.tool.outcome": "completed",
+            "input.value": json.dumps({"command": text}), "output.value": result})  # fmt: skip
+
+    def _request(self) -> tuple[ExportTraceServiceRequest, object]:
+        request = ExportTraceServiceRequest()
+        return request, request.resource_spans.add().scope_spans.add().spans
+
+    def _next(self) -> int:
+        self.serial += 1
+        self.start_ns += 10 * 10**9
+        return self.start_ns // 10**6
+
+    def _span(
+        self, spans, trace, parent, name, kind, at_ms, for_ms, span_id=None, **attributes
+    ) -> None:  # type: ignore[no-untyped-def]
+        span = spans.add(trace_id=trace, span_id=span_id or os.urandom(8), parent_span_id=parent, name=name)
+        span.start_time_unix_nano, span.end_time_unix_nano = at_ms * 10**6, (at_ms + for_ms) * 10**6
+        span.status.code = 1
+        for key, value in {"session.id": self.session, "openinference.span.kind": kind, **attributes}.items():
+            pair = span.attributes.add(key=key)
+            if isinstance(value, int):
+                pair.value.int_value = value
+            else:
+                pair.value.string_value = value
+
+
+def append(writer: Writer, body: bytes) -> None:
+    decoded = Request(body)
+    writer.append(Envelope(body, PROTOBUF, "", decoded, len(decoded))).result()
+
+
+class Terminal:
+    """The pane in a pseudo-terminal of 100 × 40."""
+
+    def __init__(self, state: Path) -> None:
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
+        self.begin = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PANE, str(state)], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
+        os.close(slave)
+        self.seen = b""
+
+    def wait_for(self, text: bytes, seconds: float = 60) -> float:
+        """Time (perf_counter) at which `text` came since the last `forget`."""
+        deadline = time.perf_counter() + seconds
+        while text not in self.seen:
+            if not self.read(deadline - time.perf_counter()):
+                raise SystemExit(f"{text!r} did not come; the screen's last bytes: {self.seen[-500:]!r}")
+        return time.perf_counter()
+
+    def read(self, seconds: float) -> bool:
+        ready, _, _ = select.select([self.master], [], [], max(0.0, seconds))
+        if ready:
+            self.seen += os.read(self.master, 1 << 16)
+        return bool(ready)
+
+    def quiet(self, seconds: float = 0.4) -> None:
+        """Until nothing is written for a while."""
+        while self.read(seconds):
+            pass
+        self.seen = b""
+
+    def press(self, keys: bytes) -> float:
+        """Seconds from the key to the last byte of its repaint's first burst."""
+        self.seen = b""
+        begin = time.perf_counter()
+        os.write(self.master, keys)
+        if not self.read(10):
+            raise SystemExit("no repaint after a key")
+        return time.perf_counter() - begin
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.master)
+
+
+@dataclass
+class Figures:
+    """Seconds and bytes of one journal size."""
+
+    spans: int
+    first_paint: float = 0.0
+    key: list[float] = field(default_factory=list)
+    arrival: list[float] = field(default_factory=list)
+    memory: int = 0
+
+    def row(self) -> dict[str, float]:
+        return {
+            "spans": self.spans,
+            "first_paint_ms": self.first_paint * 1e3,
+            "key_p50_ms": statistics.median(self.key) * 1e3,
+            "key_p95_ms": statistics.quantiles(self.key, n=20)[18] * 1e3,
+            "arrival_p50_ms": statistics.median(self.arrival) * 1e3,
+            "arrival_p95_ms": statistics.quantiles(self.arrival, n=20)[18] * 1e3,
+            "memory_mb": self.memory / 2**20,
+        }
+
+
+def measure(spans: int, rounds: int) -> Figures:
+    figures = Figures(spans)
+    with tempfile.TemporaryDirectory(prefix="pane-bench-") as folder:
+        state = StateDir(Path(folder))
+        writer = Writer(state, synchronous="OFF")
+        traffic = Traffic("20261123_100000_bench0")
+        for _ in range(spans // (2 + 2 * STEPS)):
+            append(writer, traffic.turn())
+        with Reader(state.journal) as reader:
+            while reader.indexed()[0] != reader.indexed()[1]:
+                time.sleep(0.05)
+        terminal = Terminal(state.path)
+        try:
+            run(terminal, writer, traffic, figures, rounds)
+        finally:
+            terminal.close()
+            writer.close()
+    return figures
+
+
+def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, rounds: int) -> None:
+    newest = f"pattern-{traffic.serial}-".encode()
+    figures.first_paint = terminal.wait_for(newest) - terminal.begin
+    terminal.quiet(1.5)
+    for _ in range(rounds):
+        figures.key.append(terminal.press(b"k"))
+        while terminal.read(0.03):
+            pass
+    os.write(terminal.master, b"f")  # follow the newest again
+    terminal.quiet()
+    trace, parent = os.urandom(16), os.urandom(8)
+    for number in range(rounds):
+        text = f"arrival-{number:04}-of-{figures.spans}"
+        append(writer, traffic.arrival(f"echo {text}", trace, parent))
+        begin = time.perf_counter()
+        terminal.seen = b""
+        figures.arrival.append(terminal.wait_for(text.encode()) - begin)
+        while terminal.read(0.03):  # let the frame end
+            pass
+    figures.memory = psutil.Process(terminal.process.pid).memory_info().rss
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--few", type=int, default=1_000)
+    parser.add_argument("--many", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    few = measure(options.few, options.rounds).row()
+    many = measure(options.many, options.rounds).row()
+    ratios = {name: many[name] / few[name] for name in few if few[name]}
+    if options.json:
+        print(json.dumps({"few": few, "many": many, "ratios": ratios}))
+        return
+    print(f"{'':18} {options.few:>12,} {options.many:>12,} {'ratio':>8}")
+    for name in few:
+        if name != "spans":
+            print(f"{name:18} {few[name]:12.1f} {many[name]:12.1f} {ratios[name]:8.2f}")
+
+
+if __name__ == "__main__":
+    main()

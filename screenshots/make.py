@@ -1,0 +1,112 @@
+"""Make the README's pictures: the real pane on a recording, in mid-turn and after it.
+
+    python screenshots/make.py [--png DIR]     (--png also writes PNG files there; needs the `pictures` extra)
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import tempfile
+import time
+from pathlib import Path
+
+from textual.pilot import Pilot
+
+from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.reader import Reader
+from hermes_tui.journal.writer import Envelope, Writer
+from hermes_tui.otlp.codec import PROTOBUF, Request, moved
+from hermes_tui.relay.replay import Recorded, read_recording
+from hermes_tui.tui.app import TraceApp
+
+HERE = Path(__file__).parent
+RECORDINGS = HERE.parent / "tests" / "recordings"
+DEMO = HERE.parent / "hermes_tui" / "recordings" / "demo.otlp.jsonl"
+SCRIPT_TAG = re.compile(rb"\[\[s:\w+\]\]")
+SIZES = {"60": (60, 20), "120": (120, 30)}
+
+
+def fill(writer: Writer, requests: list[Recorded], until_s: float) -> None:
+    """Store the recording as if `until_s` seconds of it had passed just now."""
+    begin = requests[0].wall_s - requests[0].at_s
+    until_s = min(until_s, requests[-1].at_s)
+    shift = int((time.time() - until_s - begin) * 1e9)
+    for request in requests:
+        if request.path == "/v1/traces" and request.at_s <= until_s:
+            # The recordings' prompts begin with a tag for the scripted model; blanks keep the lengths right.
+            body = moved(SCRIPT_TAG.sub(lambda tag: b" " * len(tag[0]), request.body), shift)
+            decoded = Request(body)
+            writer.append(Envelope(body, PROTOBUF, "", decoded, len(decoded))).result()
+
+
+async def picture(name: str, requests: list[Recorded], until_s: float, keys: list[str], width: str) -> str:
+    """The pane's screen as SVG."""
+    with tempfile.TemporaryDirectory() as folder:
+        state = StateDir(Path(folder))
+        writer = Writer(state)
+        try:
+            fill(writer, requests, until_s)
+            app = TraceApp(state)
+            async with app.run_test(size=SIZES[width]) as pilot:
+                await settled(app, pilot, state)
+                for key in keys:
+                    await pilot.press(key)
+                    await pilot.pause()
+                return app.export_screenshot(title=f"hermes-trace-tui, {name}")
+        finally:
+            writer.close()
+
+
+async def settled(app: TraceApp, pilot: Pilot[None], state: StateDir) -> None:
+    """Until the pane shows all that the journal holds."""
+    deadline = time.monotonic() + 30
+    with Reader(state.journal) as reader:
+        while True:
+            await pilot.pause()
+            done, last = reader.indexed()
+            counted = app.shown.totals.spans
+            if done == last and counted and counted == sum(reader.counts().values()):
+                await pilot.pause()
+                return
+            if time.monotonic() > deadline:
+                raise SystemExit("the pane did not show all spans")
+
+
+def plain_fonts(svg: str) -> str:
+    """Without the web font that Rich names: a picture must not fetch anything."""
+    svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    return re.sub(r"font-family: ?[^;]*Fira Code[^;]*;", "font-family: monospace;", svg)
+
+
+PICTURES = (
+    ("mid-turn", DEMO, 10.0, [], "60"),
+    ("mid-turn", DEMO, 10.0, [], "120"),
+    ("done", DEMO, 1e9, ["f"], "60"),
+    ("done", DEMO, 1e9, ["up", "up", "up", "up", "up", "up", "up", "up"], "120"),
+    ("commands", DEMO, 1e9, ["2"], "60"),
+    ("turns", RECORDINGS / "interrupted.otlp.jsonl", 1e9, [], "60"),
+)
+
+
+async def make(png: Path | None) -> None:
+    for name, recording, until_s, keys, width in PICTURES:
+        svg = plain_fonts(await picture(name, read_recording(recording), until_s, keys, width))
+        file = HERE / f"{name}-{width}.svg"
+        file.write_text(svg, encoding="utf-8")
+        print(file.name)
+        if png is not None:
+            import cairosvg
+
+            cairosvg.svg2png(svg.encode(), write_to=str(png / f"{name}-{width}.png"), scale=1.5)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--png", type=Path)
+    asyncio.run(make(parser.parse_args().png))
+
+
+if __name__ == "__main__":
+    main()

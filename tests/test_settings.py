@@ -1,0 +1,230 @@
+"""Settings: which source wins, one line per mistake, and no credentials in any text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hermes_tui.settings import MLflow, Settings, SettingsError, default_file, load
+
+SECRET = "hunter2-very-secret"
+CREDENTIALS = ("username", "password", "token")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.yaml"
+
+
+def read(file: Path | None = None, flags: dict[str, Any] | None = None, **environment: str) -> Settings:
+    named = {} if file is None else {"HERMES_TRACE_CONFIG": str(file)}
+    return load(flags, environment={**named, **environment})
+
+
+def mistakes(file: Path | None = None, flags: dict[str, Any] | None = None, **environment: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read(file, flags, **environment)
+    return str(caught.value).split("\n")
+
+
+def test_defaults_are_local_and_the_ports_of_otlp() -> None:
+    settings = load({}, environment={})
+    assert (settings.host, settings.http_port, settings.grpc_port) == ("127.0.0.1", 4318, 4317)
+    assert settings.mlflow == MLflow()
+    assert settings.state_path.name == "hermes-trace-tui"
+
+
+# setting, its YAML, environment and flag, and how it is read: each source says another value
+SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object, object, object]]] = [
+    ("host", "host: file.test", ("HERMES_TRACE_HOST", "env.test"), ("host", "flag.test"),
+     ("file.test", "env.test", "flag.test")),
+    ("http_port", "http_port: 1001", ("HERMES_TRACE_HTTP_PORT", "1002"), ("http_port", 1003), (1001, 1002, 1003)),
+    ("grpc_port", "grpc_port: 0", ("HERMES_TRACE_GRPC_PORT", "1002"), ("grpc_port", 0), (0, 1002, 0)),
+    ("state_dir", "state_dir: /file", ("HERMES_TRACE_STATE_DIR", "/env"), ("state_dir", "/flag"),
+     ("/file", "/env", "/flag")),
+    ("mlflow.url", "mlflow: {url: 'http://file:1'}", ("MLFLOW_TRACKING_URI", "http://env:2"),
+     ("mlflow.url", "https://flag:3"), ("http://file:1", "http://env:2", "https://flag:3")),
+    ("mlflow.experiment", "mlflow: {experiment: '1'}", ("MLFLOW_EXPERIMENT_ID", "2"), ("mlflow.experiment", "3"),
+     ("1", "2", "3")),
+    ("mlflow.token", "mlflow: {token: a}", ("MLFLOW_TRACKING_TOKEN", "b"), ("mlflow.token", "c"), ("a", "b", "c")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "yaml", "variable", "flag", "values"), SOURCES, ids=[s[0] for s in SOURCES])
+def test_flags_win_over_environment_over_file(
+    file: Path,
+    name: str,
+    yaml: str,
+    variable: tuple[str, str],
+    flag: tuple[str, object],
+    values: tuple[object, object, object],
+) -> None:
+    file.write_text(yaml)
+
+    def value(settings: Settings) -> object:
+        found: Any = settings
+        for part in name.split("."):
+            found = getattr(found, part)
+        return found
+
+    from_file, from_environment, from_flag = values
+    assert value(read(file)) == from_file
+    assert value(read(file, **dict([variable]))) == from_environment
+    assert value(read(file, dict([flag]), **dict([variable]))) == from_flag
+    assert value(read(file, {flag[0]: None}, **dict([variable]))) == from_environment
+    assert value(read(file, **{variable[0]: ""})) == from_file
+
+
+def test_one_source_sets_one_value_and_leaves_its_neighbours(file: Path) -> None:
+    file.write_text("mlflow: {url: 'http://file:1', experiment: '7', workspace: w}\nhttp_port: 9")
+    settings = read(file, {"mlflow.experiment": "8"}, MLFLOW_TRACKING_URI="http://env:2")
+    assert settings == Settings(
+        http_port=9, mlflow=MLflow(url="http://env:2", experiment="8", workspace="w")
+    )
+
+
+def test_an_experiment_id_needs_no_quotes(file: Path) -> None:
+    file.write_text("mlflow: {experiment: 12}")
+    assert read(file).mlflow.experiment == "12"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "mlflow:\n", "mlflow: {}\n"])
+def test_an_empty_file_says_nothing(file: Path, text: str) -> None:
+    file.write_text(text)
+    assert read(file) == Settings()
+
+
+def test_the_file_is_named_by_the_environment_or_in_the_config_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert default_file({"HERMES_TRACE_CONFIG": "/some/where.yaml"}) == Path("/some/where.yaml")
+    monkeypatch.setenv("HERMES_TRACE_CONFIG", str(tmp_path / "mine.yaml"))
+    assert default_file() == tmp_path / "mine.yaml"
+    assert default_file({}).name == "config.yaml"
+
+
+def test_a_named_file_must_exist_and_the_default_one_need_not(tmp_path: Path) -> None:
+    assert mistakes(tmp_path / "none.yaml") == [
+        f"{tmp_path / 'none.yaml'}: no such file; HERMES_TRACE_CONFIG names it"
+    ]
+    assert read() == Settings()
+
+
+def test_a_command_that_sends_nothing_ignores_the_destinations_environment() -> None:
+    environment = {"MLFLOW_TRACKING_URI": "databricks", "HERMES_TRACE_HOST": "h"}
+    assert load({}, environment=environment, destination=False) == Settings(host="h")
+    with pytest.raises(SettingsError):
+        load({}, environment=environment)
+
+
+def test_every_mistake_has_a_line_of_its_own(file: Path) -> None:
+    file.write_text("http_port: many\ngrpc_prot: 1\nmlflow: {url: 'ftp://x', experiment: [1]}\nhost: 5\n")
+    lines = mistakes(file, {"mlflow.url": "nowhere"}, HERMES_TRACE_GRPC_PORT="70000")
+    expected = [
+        ("config.yaml", "http_port", "`int`"),
+        ("config.yaml", "grpc_prot"),
+        ("config.yaml", "ftp://x", "http://host:port"),
+        ("config.yaml", "mlflow.experiment", "`array`"),
+        ("config.yaml", "host", "`str`"),
+        ("HERMES_TRACE_GRPC_PORT", "65535"),
+        ("--mlflow", "nowhere", "http://host:port"),
+    ]
+    assert len(lines) == len(expected), lines
+    for words in expected:
+        assert [line for line in lines if all(word in line for word in words)], (words, lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [1",
+        "a: b: c",
+        "\tx: 1",
+        "- just\n- a list",
+        "just text",
+        "5",
+        "a: \x01",
+        "mlflow: text",
+        "mlflow: [1]",
+        "mlflow: {url: {deep: 1}}",
+        "1: 2",
+        "http_port: 2026-01-01",
+        "a: !!python/object:os.system {}",
+        "a: *nowhere",
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_line_that_names_it(file: Path, text: str) -> None:
+    file.write_text(text)
+    (only,) = mistakes(file)
+    assert only.startswith(str(file))
+
+
+def test_a_file_that_is_not_text_is_one_line(file: Path) -> None:
+    file.write_bytes(b"host: \xff\xfe")
+    (only,) = mistakes(file)
+    assert "cannot be read" in only
+
+
+@pytest.mark.parametrize("url", ["http://h", "https://h:5000/base", "http://127.0.0.1:5000", "http://[::1]:5000"])
+def test_addresses_of_mlflow(url: str) -> None:
+    assert read(flags={"mlflow.url": url}).mlflow.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["databricks", "sqlite:///mlflow.db", "http://", "localhost:5000", "http://h:0", "http://h:99999", "http://[::1"],
+)
+def test_what_is_no_address_of_mlflow_is_refused_with_what_to_write(url: str) -> None:
+    (only,) = mistakes(flags={"mlflow.url": url})
+    assert only.startswith("--mlflow: ")
+    assert only.endswith("write http://host:port")
+
+
+@pytest.mark.parametrize("name", CREDENTIALS)
+def test_credentials_are_in_no_repr(name: str) -> None:
+    settings = read(flags={f"mlflow.{name}": SECRET, "mlflow.url": f"http://me:{SECRET}@host:5000"})
+    assert getattr(settings.mlflow, name) == SECRET
+    for text in (repr(settings), str(settings), repr(settings.mlflow), f"{settings.mlflow}"):
+        assert SECRET not in text
+        assert "host:5000" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"mlflow: {{token: [{SECRET}]}}",
+        f"mlflow: {{password: {{x: {SECRET}}}}}",
+        f"mlflow: {{url: 'http://me:{SECRET}@host:99999'}}",
+        f"mlflow: {{url: 'ftp://me:{SECRET}@host'}}",
+        f"mlflow:\n  token: {SECRET}\n   bad: 1",
+        f"mlflow: {{token: '{SECRET}}}",
+        f'mlflow: {{token: "{SECRET}\\q"}}',
+        f"mlflow: {{token: {SECRET}",
+        f"mlflow: {{token: *{SECRET}}}",
+        f"mlflow: {{token: !{SECRET} x}}",
+        f"mlflow: {SECRET}",
+    ],
+    ids=range(11),
+)
+def test_credentials_are_in_no_error(file: Path, text: str) -> None:
+    file.write_text(text)
+    for line in mistakes(file):
+        assert SECRET not in line
+
+
+def test_credentials_of_the_environment_are_in_no_error() -> None:
+    lines = mistakes(
+        MLFLOW_TRACKING_TOKEN=SECRET,
+        MLFLOW_TRACKING_PASSWORD=SECRET,
+        MLFLOW_TRACKING_URI=f"nowhere/{SECRET}@x",
+        HERMES_TRACE_HTTP_PORT="x",
+    )
+    assert len(lines) == 2
+    assert SECRET not in "".join(lines)
+
+
+def test_the_state_folder_may_begin_with_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert read(flags={"state_dir": "~/traces"}).state_path == Path("/home/somebody/traces")
