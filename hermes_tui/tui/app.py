@@ -216,7 +216,7 @@ class TraceApp(App[None]):
         theirs = self._relay.destination if self._relay is not None else None
         if self._relay is None or self._wanted is None or self._wanted == theirs:
             return ""
-        return f"the running relay sends to {theirs or 'nobody'}, not {self._wanted}: stop it to change"
+        return f"relay sends to {theirs or 'nobody'}: `stop` it to use {self._wanted}"
 
     def _show_footer(self) -> None:
         others = self._journal.newest not in (None, self.shown.id)
