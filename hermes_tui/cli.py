@@ -67,6 +67,7 @@ def with_relay_flags(command: Command) -> Command:
         click.option(
             "--http-port", type=int, metavar="PORT", help="OTLP/HTTP port (default 4318; 0 picks a free one)."
         ),
+        click.option("--grpc-port", type=int, metavar="PORT", help="OTLP/gRPC port (default 4317 if free)."),
         click.option("--host", metavar="ADDRESS", help="Address to listen on (default 127.0.0.1)."),
     )
     for option in options:

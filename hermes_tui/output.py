@@ -93,6 +93,8 @@ def print_status(record: Record) -> None:
     if record["running"]:
         lines.append(f"relay      running, pid {record['pid']}, version {record['version']}")
         lines.append(f"OTLP/HTTP  http://{record['http']}/v1/traces")
+        if record["grpc"]:
+            lines.append(f"OTLP/gRPC  {record['grpc']}")
     else:
         lines.append("relay      not running; `hermes-trace-tui relay` or the pane starts it")
     lines.append(f"MLflow     {record['destination'] or 'not configured; spans are kept here (local)'}")

@@ -39,12 +39,15 @@ class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Everything that can be set. `state_dir` is where the journal lies."""
+    """Everything that can be set. `state_dir` is where the journal lies.
+
+    `grpc_port` None: 4317 if it is free, else no gRPC; Hermes' plugins send over HTTP.
+    """
 
     state_dir: str | None = None
     host: str = "127.0.0.1"
     http_port: Port = HTTP_PORT
-    grpc_port: Port = GRPC_PORT
+    grpc_port: Port | None = None
     mlflow: MLflow = MLflow()
 
     @property

@@ -1,6 +1,6 @@
 """Make the README's pictures: the real pane on a recording, in mid-turn and after it.
 
-    python screenshots/make.py [--png DIR]     (--png also writes PNG files there; needs the `pictures` extra)
+python screenshots/make.py [--png DIR]     (--png also writes PNG files there; needs the `pictures` extra)
 """
 
 from __future__ import annotations
@@ -103,7 +103,9 @@ async def make(png: Path | None) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--png", type=Path)
     asyncio.run(make(parser.parse_args().png))
 

@@ -23,7 +23,9 @@ _COLUMNS = (
     "revision", "trace_id", "span_id", "parent_id", "name", "kind", "role", "status",
     "start_ns", "end_ns", "delivery", "request", "position", "facts",
 )  # fmt: skip
-_NEWER = "(excluded.end_ns, excluded.start_ns, excluded.facts) > (spans.end_ns, spans.start_ns, spans.facts)"
+# The later end wins, then any fixed order of the whole content: what came first must not matter.
+_RANK = ("end_ns", "start_ns", "facts", "parent_id", "name", "status", "kind", "role")
+_NEWER = f"({', '.join(f'excluded.{c}' for c in _RANK)}) > ({', '.join(f'spans.{c}' for c in _RANK)})"
 _KEPT = ", ".join(
     f"{column} = iif({_NEWER}, excluded.{column}, spans.{column})"
     for column in _COLUMNS
@@ -122,7 +124,8 @@ class Index:
             "INSERT INTO marks (trace_id, span_id, end_ns, destination, state, at_ns, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, span_id, destination) DO UPDATE SET "
             "end_ns = excluded.end_ns, state = excluded.state, at_ns = excluded.at_ns, reason = excluded.reason "
-            f"WHERE marks.state NOT IN {_list(kept)} OR marks.end_ns <> excluded.end_ns",
+            "WHERE excluded.end_ns > marks.end_ns "
+            f"OR (excluded.end_ns = marks.end_ns AND marks.state NOT IN {_list(kept)})",
             [(*span, destination, state.value, now, reason) for span in spans],
         )
         changes = []
@@ -234,4 +237,6 @@ def _note(
         sessions.add((session, entry.trace_id))
     known = traces.get(entry.trace_id)
     if known is None or (session is not None and (known[0] is None or start < known[1])):
-        traces[entry.trace_id] = (session, start, received_ns)
+        traces[entry.trace_id] = (session, start, max(received_ns, known[2] if known else 0))
+    elif received_ns > known[2]:
+        traces[entry.trace_id] = (known[0], known[1], received_ns)

@@ -79,9 +79,7 @@ class Outbox:
                 continue
             if parcels and (spans + span_count > BATCH_SPANS or size + length > BATCH_BYTES):
                 break
-            (body,) = self._connection.execute(
-                "SELECT body FROM requests WHERE id = ?", (number,)
-            ).fetchone()
+            (body,) = self._connection.execute("SELECT body FROM requests WHERE id = ?", (number,)).fetchone()
             parcels.append(Parcel(number, content_type, encoding, body))
             spans, size = spans + span_count, size + length
         return parcels

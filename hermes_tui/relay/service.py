@@ -26,7 +26,7 @@ from hermes_tui.relay.intake import Intake
 from hermes_tui.relay.lock import Lock, Running
 from hermes_tui.relay.outbox import Outbox
 from hermes_tui.relay.ports import port_taken
-from hermes_tui.settings import Settings
+from hermes_tui.settings import GRPC_PORT, Settings
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,12 @@ async def serve(
     lock.acquire()
     try:
         async with AsyncExitStack() as stack:
-            relay = await _start(settings, state, stack)
+            addresses = await _start(settings, state, stack, grpc=lifeline is None)
             running = Running(
                 os.getpid(),
                 __version__,
-                http=relay.http.address,
+                http=addresses.http,
+                grpc=addresses.grpc,
                 destination=settings.mlflow.url,
                 started_by=started_by,
                 ready=True,
@@ -81,7 +82,7 @@ async def serve(
             on_ready(running)
             log.info("listening on http://%s, destination %s", running.http, running.destination or "none")
             if companion is not None:
-                task = asyncio.create_task(_accompany(companion, relay.http.address))
+                task = asyncio.create_task(_accompany(companion, addresses.http))
                 stack.callback(task.cancel)
             await _wait_for_end(lifeline)
             log.info("stopping")
@@ -105,12 +106,13 @@ def _without_userinfo(settings: Settings) -> Settings:
     return msgspec.structs.replace(settings, mlflow=msgspec.structs.replace(mlflow, url=address))
 
 
-@dataclass(slots=True)
-class _Relay:
-    http: HttpReceiver
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    http: str
+    grpc: str | None
 
 
-async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack) -> _Relay:
+async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack, *, grpc: bool) -> _Addresses:
     loop = asyncio.get_running_loop()
     news: list[Callable[[], None]] = []
 
@@ -137,7 +139,24 @@ async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack) -> 
     except OSError as error:
         raise RelayError(_cannot_listen(error, settings.host, settings.http_port)) from error
     stack.push_async_callback(http.stop)
-    return _Relay(http)
+    return _Addresses(http.address, await _start_grpc(settings, intake, stack) if grpc else None)
+
+
+async def _start_grpc(settings: Settings, intake: Intake, stack: AsyncExitStack) -> str | None:
+    """The gRPC address; None when the usual port is taken and nobody asked for one."""
+    from hermes_tui.otlp.grpc import GrpcReceiver  # 100 ms and 20 MB that a demo need not pay
+
+    port = GRPC_PORT if settings.grpc_port is None else settings.grpc_port
+    receiver = GrpcReceiver(intake.accept, host=settings.host, port=port)
+    try:
+        await receiver.start()
+    except OSError as error:
+        if settings.grpc_port is None:
+            log.warning("port %d is taken: no OTLP/gRPC; --grpc-port chooses another", port)
+            return None
+        raise RelayError(port_taken(settings.host, port, "--grpc-port")) from error
+    stack.push_async_callback(receiver.stop)
+    return receiver.address
 
 
 def _cannot_listen(error: OSError, host: str, port: int) -> str:
@@ -201,4 +220,3 @@ async def _wait_for_end(lifeline: Lifeline | None) -> None:
     await ended.wait()
     if lifeline is not None:
         loop.remove_reader(lifeline.descriptor)
-

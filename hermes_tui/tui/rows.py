@@ -185,5 +185,3 @@ def command_row(span: Span, trace_id: bytes, node: Node, clock: str, alive: bool
         value_style=value_style,
         since_ns=span.start_ns if running else 0,
     )
-
-

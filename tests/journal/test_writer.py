@@ -386,7 +386,9 @@ def test_what_arrived_once_is_never_called_less(
     assert [span.delivery for span in open_reader().tail(0)] == [ends]
 
 
-def test_a_mark_is_about_one_version_of_a_span(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_a_mark_is_about_one_version_of_a_span(
+    open_writer: OpenWriter, open_reader: OpenReader, rebuilt: Callable[[], None]
+) -> None:
     writer = open_writer(forward=True)
     store(writer, body_of(wire_span(1)))
     wait_for(lambda: caught_up(open_reader()))
@@ -398,6 +400,10 @@ def test_a_mark_is_about_one_version_of_a_span(open_writer: OpenWriter, open_rea
     writer.mark([mark(1)], CONFIRMED, destination="d").result(timeout=20)
     assert [span.delivery for span in open_reader().tail(0)] == [QUEUED]
     writer.mark([mark(1, SECOND * 5_000)], ACCEPTED, destination="d").result(timeout=20)
+    writer.mark([mark(1)], HELD, destination="d").result(timeout=20)
+    assert [span.delivery for span in open_reader().tail(0)] == [ACCEPTED]
+    writer.close()
+    rebuilt()
     assert [span.delivery for span in open_reader().tail(0)] == [ACCEPTED]
 
 

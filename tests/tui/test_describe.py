@@ -1,0 +1,232 @@
+"""The details page: what it says of each kind of span, and that it stays small."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from opentelemetry.proto.trace.v1 import trace_pb2
+
+from hermes_tui.model.span import Delivery, Span
+from hermes_tui.model.turns import read_trace
+from hermes_tui.otlp.codec import Request
+from hermes_tui.tui.describe import describe, lay_out, sentence
+from hermes_tui.tui.glyphs import ASCII, UNICODE
+from tests.support import (
+    SECOND,
+    body_of,
+    make_span,
+    plant,
+    recorded_requests,
+    recording_names,
+    spans_in,
+    wire_span,
+)
+
+BIG = 5_000_000
+
+
+def page_of(wire: trace_pb2.Span, *, full: bool = False, glyphs: Any = UNICODE, **said: Any) -> str:
+    body = body_of(wire)
+    (span,) = spans_in(body)
+    for name, value in said.items():
+        setattr(span, name, value)
+    turn = read_trace(plant([span])[span.trace_id]).turns[0]
+    return describe(span, Request(body).detail(0), turn, glyphs=glyphs, full=full).plain
+
+
+def terminal(**attributes: Any) -> trace_pb2.Span:
+    arguments = {"command": "ls /nope; exit 3", "workdir": "/srv"}
+    result = {"output": "ls: no such file\nsecond line\n", "exit_code": 3, "error": None}
+    said = {"input.value": json.dumps(arguments), "output.value": json.dumps(result), "session.id": "s"}
+    return wire_span(1, name="tool.terminal", **{**said, **attributes})
+
+
+SENTENCES = {
+    "command": (terminal(), "Command, failed, exit 3 after 1.0s"),
+    "running command": (
+        wire_span(1, name="tool.terminal", end_ns=0, input__value='{"command": "sleep 9"}'),
+        "Command, unknown, still running",
+    ),
+    "tool": (wire_span(1, name="tool.read_file"), "Tool read_file, done after 1.0s"),
+    "failed tool": (wire_span(1, name="tool.read_file", status=2), "Tool read_file, failed after 1.0s"),
+    "model call": (
+        wire_span(1, name="api.gpt", gen_ai__response__model="gpt", llm__token_count__prompt=4, llm__response__tool_calls=2),
+        "Model call to gpt, answered after 1.0s, asked for 2 tool calls",
+    ),
+    "failed model call": (wire_span(1, name="api.gpt", status=2), "Model call to a model, failed after 1.0s"),
+    "approval": (
+        wire_span(1, name="approval.rm", hermes__approval__granted=True, hermes__approval__choice="once"),
+        "Approval: allowed once after 1.0s",
+    ),
+    "turn": (wire_span(1, name="agent", hermes__turn__final_status="completed"), "Turn agent, completed after 1.0s"),
+    "subagent": (wire_span(1, name="subagent.worker"), "Subagent subagent.worker after 1.0s"),
+    "skill": (wire_span(1, name="skill.git"), "Skill skill.git after 1.0s"),
+    "other": (wire_span(1, name="chain"), "Span chain after 1.0s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SENTENCES)
+def test_the_first_line_is_one_sentence(case: str) -> None:
+    wire, expected = SENTENCES[case]
+    (span,) = spans_in(body_of(wire))
+    assert sentence(span) == expected
+    assert page_of(wire).split("\n")[0] == expected
+
+
+def test_a_command_page_has_its_parts_in_order() -> None:
+    page = page_of(terminal(**{"some.key": "some value"}), input_tokens=1_200, cost=0.5)
+    parts = ["Command", "Output", "Time", "Tokens", "Status", "Delivery", "Ids", "Attributes (4)", "Resource (0)"]
+    lines = page.split("\n")
+    assert [line for line in lines if line in parts] == parts
+    assert lines[lines.index("Command") + 1] == "ls /nope; exit 3"
+    assert lines[lines.index("Output") + 1 :][:2] == ["ls: no such file", "second line"]
+    for text in ("in           /srv", "took         1.000 s", "input        1,200  (1.2k)", "cost         $0.5000",
+                 "session      s", "trace        " + "0" * 31 + "1", "MLflow       tr-" + "0" * 31 + "1",
+                 "parent       (root)", "some.key some value", "started      1970-01-01 00:16:41.000"):  # fmt: skip
+        assert text in lines, text
+    assert "more characters" not in page
+
+
+def test_line_ends_of_a_value_are_not_called_hidden() -> None:
+    for output in ("a\n\n\n\n", "a\r\nb\r\nc\r\n", "a\tb\n", "e" + "\u0301" * 9):
+        result = json.dumps({"output": output, "exit_code": 0})
+        for full in (False, True):
+            assert "more characters" not in page_of(terminal(**{"output.value": result}), full=full)
+
+
+def test_what_is_left_out_is_counted() -> None:
+    lines = "\n".join(f"line {number:03}" for number in range(100))
+    page = page_of(terminal(**{"output.value": json.dumps({"output": lines, "exit_code": 0})}))
+    shown = page.split("Output\n")[1].split("\n\n")[0].split("\n")
+    assert shown[:-1] == lines.split("\n")[:30]
+    assert shown[-1] == f"… {70 * 9 - 1:,} more characters, x shows more"
+    page = page_of(terminal(**{"output.value": json.dumps({"output": lines, "exit_code": 0})}), full=True)
+    assert "line 099" in page
+    assert "more characters" not in page
+
+
+def test_json_is_laid_out() -> None:
+    value = {"a": {"b": [1, "two\nlines", {}], "c": None}, "d": []}
+    expected = 'a:\n  b:\n    - 1\n    - two\n      lines\n    - {}\n  c: null\nd: []'
+    assert lay_out(json.dumps(value)) == expected
+    assert lay_out(value) == expected
+
+
+@pytest.mark.parametrize("text", ["{not json", "[1, 2", "[[s:multi]] a prompt", "{" * 200_000, "[" * 200_000])
+def test_what_only_looks_like_json_is_shown_as_it_is(text: str) -> None:
+    assert lay_out(text) == text
+
+
+def test_a_deeply_nested_value_is_shown() -> None:
+    value: Any = "x"
+    for _ in range(900):
+        value = [value]
+    assert "x" in lay_out(json.dumps(value))
+
+
+BIGS: dict[str, trace_pb2.Span] = {
+    "text": wire_span(1, name="tool.terminal", output__value="x" * BIG),
+    "lines": wire_span(1, name="tool.terminal", output__value="y\n" * (BIG // 2)),
+    "json": terminal(**{"output.value": json.dumps({"output": "z" * BIG, "exit_code": 0})}),
+    "list": wire_span(1, some=json.dumps(list(range(BIG // 8)))),
+    "name": wire_span(1, name="n" * BIG),
+    "key": wire_span(1, **{"k" * BIG: "v"}),
+    "session": wire_span(1, session__id="s" * BIG),
+    "model": wire_span(1, name="api.x", gen_ai__response__model="m" * BIG),
+    "tool": wire_span(1, name="tool." + "t" * BIG),
+}
+
+
+@pytest.mark.parametrize("case", BIGS)
+@pytest.mark.parametrize("full", [False, True])
+def test_a_huge_attribute_makes_no_huge_page(case: str, full: bool) -> None:
+    page = page_of(BIGS[case], full=full)
+    assert len(page) < (2_000_000 if full else 20_000)
+    assert "Delivery" in page
+
+
+def test_a_huge_event_and_a_huge_message_make_no_huge_page() -> None:
+    wire = wire_span(1, status=2)
+    wire.status.message = "m" * BIG
+    wire.events.add(name="e" * BIG).attributes.add(key="k" * BIG).value.string_value = "v" * BIG
+    assert len(page_of(wire)) < 30_000
+
+
+def test_many_attributes_make_no_endless_page() -> None:
+    wire = wire_span(1, **{f"key.{number:05}": "v" * 3_000 for number in range(2_000)})
+    assert len(page_of(wire)) < 500_000
+
+
+def test_the_system_prompt_is_folded_away() -> None:
+    wire = wire_span(1, name="api.x", gen_ai__system_instructions="secret " * 50)
+    assert "secret" not in page_of(wire)
+    assert "(system prompt, 350 characters, x shows it)" in page_of(wire)
+    assert "secret" in page_of(wire, full=True)
+
+
+def test_events_status_and_links_are_there() -> None:
+    wire = wire_span(1, status=2)
+    wire.status.message = "boom\nbang"
+    event = wire.events.add(name="exception", time_unix_nano=1_500 * SECOND)
+    event.attributes.add(key="exception.type").value.string_value = "ValueError"
+    wire.links.add(trace_id=b"t" * 16, span_id=b"l" * 8)
+    page = page_of(wire)
+    assert "ERROR\nboom\nbang\n1970-01-01 00:25:00.000  event exception\n  exception.type\n    ValueError\n" in page
+    assert f"link         {(b't' * 16).hex()} {(b'l' * 8).hex()}" in page
+
+
+@pytest.mark.parametrize("delivery", Delivery)
+def test_every_delivery_has_its_words(delivery: Delivery) -> None:
+    (span,) = spans_in(body_of(wire_span(1)))
+    span.delivery = delivery
+    text = describe(span, None, None, glyphs=UNICODE, reason="because").plain
+    words = text.split("Delivery\n")[1].split("\n")
+    assert words[0]
+    assert words[1] == "because"
+    assert ("read back" in words[0]) == (delivery is Delivery.CONFIRMED)
+
+
+def test_a_span_whose_request_is_gone_is_still_described() -> None:
+    page = describe(make_span(1, prompt="p"), None, None, glyphs=UNICODE).plain
+    assert page.startswith("Span step after 1.0s")
+    assert "no longer in the journal" in page
+
+
+def test_times_of_nonsense_are_shown_as_numbers() -> None:
+    span = make_span(1, start_ns=2**63 - 1, end_ns=0)
+    assert str(2**63 - 1) in describe(span, None, None, glyphs=UNICODE).plain
+
+
+def test_the_bar_shows_where_in_the_turn_the_span_was() -> None:
+    spans = [
+        make_span(0, name="agent", start_ns=0, end_ns=100 * SECOND),
+        make_span(1, parent=0, start_ns=50 * SECOND, end_ns=75 * SECOND),
+        make_span(2, parent=0, start_ns=99 * SECOND, end_ns=99 * SECOND),
+    ]
+    turn = read_trace(plant(spans)[spans[0].trace_id]).turns[0]
+
+    def bar(span: Span) -> tuple[str, str]:
+        page = describe(span, None, turn, glyphs=ASCII).plain
+        line = next(line for line in page.split("\n") if line.startswith("  -") or line.startswith("  ="))
+        drawn, _, rest = line.strip().partition("  ")
+        return drawn, rest
+
+    whole, half, last = (bar(span) for span in spans)
+    width = len(whole[0])
+    assert whole[0] == "=" * width
+    assert half == ("-" * (width // 2) + "=" * (width // 4) + "-" * (width - width // 2 - width // 4), "+50.0 s of 100.0 s")
+    assert last[0] == "-" * (width - 1) + "="
+
+
+@pytest.mark.parametrize("name", recording_names())
+def test_every_span_of_every_recording_has_a_page(name: str) -> None:
+    for body in recorded_requests(name):
+        request = Request(body)
+        for position, span in enumerate(spans_in(body)):
+            turn = read_trace(plant([span])[span.trace_id]).turns[0]
+            page = describe(span, request.detail(position), turn, glyphs=UNICODE).plain
+            assert page.startswith(sentence(span).split("\n")[0])
+            for heading in ("Time", "Status", "Delivery", "Ids"):
+                assert f"\n{heading}\n" in page

@@ -1,0 +1,230 @@
+"""One span or turn → one row; numbers and times; what the header says of delivery."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from hermes_tui.figures import short_number, short_time
+from hermes_tui.model.span import Delivery, Kind, Outcome, Role, Span, Status
+from hermes_tui.model.tree import Node
+from hermes_tui.model.turns import Totals
+from hermes_tui.tui.glyphs import ASCII, UNICODE, choose
+from hermes_tui.tui.rows import Row, node_row, outcome_mark
+from hermes_tui.tui.widgets.bars import delivery_word
+from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names, trace_id
+from tests.tui.stage import rows_of, show
+
+
+def row_of(span: Span | None, *, alive: bool = False) -> Row:
+    node = Node(b"12345678")
+    node.span = span
+    return node_row(node, trace_id(0), 1, "", alive, UNICODE)
+
+
+def tool(**said: Any) -> Span:
+    return make_span(1, **{"kind": Kind.TOOL, "role": Role.TOOL, "tool": "terminal", **said})
+
+
+def call(**said: Any) -> Span:
+    return make_span(1, **{"kind": Kind.LLM, "role": Role.MODEL_CALL, "model": "gpt", **said})
+
+
+ROWS: dict[str, tuple[Span, tuple[str, str, str]]] = {
+    "command": (tool(command="ls -l\ncd /"), ("$", "ls -l⏎cd /", "exit ?")),
+    "command unknown": (tool(), ("$", "(terminal)", "exit ?")),
+    "command done": (tool(command="ls", exit_code=0, outcome="completed"), ("$", "ls", "✓")),
+    "command failed": (tool(command="ls", exit_code=3, outcome="failed"), ("$", "ls", "✗ 3")),
+    "command failed somehow": (tool(command="ls", outcome="failed"), ("$", "ls", "✗ failed")),
+    "command timeout": (tool(command="ls", exit_code=124, outcome="timeout"), ("$", "ls", "✗ timeout")),
+    "command blocked": (tool(command="rm", exit_code=-1, outcome="blocked"), ("$", "rm", "✗ blocked")),
+    "background": (tool(command="serve", outcome="background"), ("$", "serve", "&")),
+    "code": (tool(tool="execute_code", command="print(1)", outcome="completed"), ("$", "print(1)", "✓")),
+    "tool": (tool(tool="read_file", target="/etc/hosts"), ("▣", "read_file /etc/hosts", "✓")),
+    "tool failed": (tool(tool="read_file", status=Status.ERROR), ("▣", "read_file", "✗")),
+    "model call": (call(input_tokens=9_000, output_tokens=200, tool_calls=2), ("◆", "gpt → 2 tools", "9.2k")),
+    "model call, one tool": (call(input_tokens=1, tool_calls=1), ("◆", "gpt → 1 tool", "1")),
+    "model call, answer": (call(finish_reason="stop"), ("◆", "gpt → answer", "")),
+    "model call failed": (call(status=Status.ERROR, error="429: slow\ndown"), ("◆", "gpt 429: slow⏎down", "✗")),
+    "approval": (
+        make_span(1, role=Role.APPROVAL, decision="allowed once", target="rm x"), ("?", "allowed once: rm x", ""),
+    ),
+    "approval waits": (make_span(1, role=Role.APPROVAL, target="rm x"), ("?", "waiting: rm x", "")),
+    "subagent": (make_span(1, role=Role.SUBAGENT, prompt="count", name="subagent.a"), ("⧉", "count", "")),
+    "subagent unnamed": (make_span(1, role=Role.SUBAGENT, name="subagent.a"), ("⧉", "subagent.a", "")),
+    "skill": (make_span(1, role=Role.SKILL, name="skill.git"), ("✦", "git", "")),
+    "agent": (make_span(1, role=Role.AGENT, name="invoke_agent"), ("⧉", "invoke_agent", "")),
+    "other": (make_span(1, name="chain"), ("·", "chain", "")),
+    "other failed": (make_span(1, name="chain", status=Status.ERROR), ("·", "chain", "✗")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_what_a_row_says(case: str) -> None:
+    span, expected = ROWS[case]
+    row = row_of(span)
+    assert (row.glyph, row.text, row.value) == expected
+    assert (row.time, row.since_ns) == ("1.0s", 0)
+
+
+def test_every_role_has_a_row() -> None:
+    assert {span.role for span, _ in ROWS.values()} == set(Role) - {Role.TURN, Role.WRAPPER, Role.SESSION}
+    for role in Role:
+        assert row_of(make_span(1, role=role, name="n")).style
+
+
+def test_a_running_span_has_a_clock_only_while_its_turn_lives() -> None:
+    span = tool(command="sleep 9", end_ns=0, start_ns=SECOND)
+    alive, dead = row_of(span, alive=True), row_of(span, alive=False)
+    assert (alive.since_ns, alive.time, alive.value) == (SECOND, "", "")
+    assert (dead.since_ns, dead.time, dead.value) == (0, "", "")
+
+
+def test_a_missing_parent_says_whether_it_may_still_come() -> None:
+    assert row_of(None, alive=True).text == "parent not seen yet"
+    assert row_of(None, alive=False).text == "parent never seen"
+
+
+def test_the_text_of_a_row_is_bounded() -> None:
+    assert len(row_of(tool(command="x" * 5_000_000)).text) <= 400
+    assert len(row_of(make_span(1, name="n" * 5_000_000)).text) <= 400
+
+
+@pytest.mark.parametrize("outcome", [*Outcome, None])
+def test_every_outcome_has_a_mark(outcome: Outcome | None) -> None:
+    mark, style = outcome_mark(tool(outcome=outcome), UNICODE)
+    assert mark
+    assert style in ("good", "bad", "warning", "dim")
+    assert (mark == "✓") == (outcome == Outcome.COMPLETED)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"final_status": "completed"}, ("✓", "good")),
+        ({"final_status": "interrupted"}, ("◼", "warning")),
+        ({"final_status": "failed"}, ("✗", "bad")),
+        ({"status": Status.ERROR}, ("✗", "bad")),
+    ],
+)
+def test_a_turn_says_how_it_ended(said: dict[str, Any], expected: tuple[str, str]) -> None:
+    row = show([agent_span(0, prompt="hi", **said)]).tree.row(0)
+    assert (row.note, row.note_style) == expected
+
+
+def test_a_folded_turn_counts_its_commands() -> None:
+    spans = [
+        agent_span(0, prompt="old"),
+        tool(span_id=b"a" * 8, parent_id=agent_span(0).span_id, outcome="completed"),
+        tool(span_id=b"b" * 8, parent_id=agent_span(0).span_id, outcome="failed", exit_code=1),
+        agent_span(7, trace=1, prompt="new"),
+    ]
+    shown = show(spans)
+    assert shown.tree.row(1).note == "✓ 2 $ ✗1"
+
+
+def test_a_background_review_says_so() -> None:
+    row = show([agent_span(0, prompt="Review the conversation above", review=True)]).tree.row(0)
+    assert row.text == "background review: Review the conversation above"
+
+
+@pytest.mark.parametrize("name", recording_names())
+def test_ascii_rows_hold_no_other_glyphs(name: str) -> None:
+    plain = show(recorded_spans(name), glyphs=ASCII)
+    rich = show(recorded_spans(name))
+    for row, other in zip(rows_of(plain.tree), rows_of(rich.tree), strict=True):
+        assert (row.marker + row.glyph + row.note + row.value).isascii()
+        assert (row.key, row.time, row.depth, row.since_ns) == (other.key, other.time, other.depth, other.since_ns)
+    for row in rows_of(plain.commands):
+        assert (row.marker + row.glyph + row.value).isascii()
+
+
+def test_ascii_is_chosen_by_a_variable_or_by_a_poor_locale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _: "UTF-8")
+    assert choose() is UNICODE
+    monkeypatch.setenv("HERMES_TRACE_ASCII", "1")
+    assert choose() is ASCII
+    monkeypatch.delenv("HERMES_TRACE_ASCII")
+    monkeypatch.setattr("locale.getpreferredencoding", lambda _: "ANSI_X3.4-1968")
+    assert choose() is ASCII
+
+
+# ---- figures
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"), (842, "842"), (999, "999"), (1_000, "1.0k"), (9_200, "9.2k"), (46_123, "46.1k"),
+        (999_949, "999.9k"), (999_950, "1.0M"), (1_300_000, "1.3M"), (999_960_000, "1.0G"),
+        (12_000_000_000, "12.0G"),
+    ],
+)  # fmt: skip
+def test_short_number(number: int, text: str) -> None:
+    assert short_number(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""), (0, "0.0s"), (0.04, "0.0s"), (0.84, "0.8s"), (9.94, "9.9s"), (9.96, "10s"), (10, "10s"),
+        (42.9, "42s"), (59.999, "59s"), (60, "1:00"), (727, "12:07"), (3_599, "59:59"), (3_600, "1:00:00"),
+        (11_100, "3:05:00"), (360_000, "100:00:00"),
+    ],
+)  # fmt: skip
+def test_short_time(seconds: float | None, text: str) -> None:
+    assert short_time(seconds) == text
+
+
+# ---- delivery in a word
+
+NONE: dict[str, object] = {}
+READY: dict[str, object] = {"state": "ok", "destination": "http://mlflow"}
+HELD: dict[str, object] = {"state": "held", "reason": "experiment 7 does not exist"}
+RETRYING: dict[str, object] = {"state": "retrying", "reason": "503 Service Unavailable"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "exporter", "expected", "style"),
+    [
+        ({}, NONE, "no MLflow set", "dim"),
+        ({}, {"state": "none"}, "no MLflow set", "dim"),
+        ({"CONFIRMED": 41}, READY, "MLflow ✓ 41/41", "green"),
+        ({"CONFIRMED": 41}, NONE, "MLflow ✓ 41/41", "green"),
+        ({"CONFIRMED": 40, "ACCEPTED": 1}, READY, "MLflow 41/41 accepted", "green"),
+        ({"ACCEPTED": 41}, READY, "MLflow 41/41 accepted", "green"),
+        ({"ACCEPTED": 38, "QUEUED": 3}, READY, "MLflow … 38/41", "yellow"),
+        ({"CONFIRMED": 40, "QUEUED": 1}, READY, "MLflow … 40/41", "yellow"),
+        ({"CONFIRMED": 40, "LOCAL": 1}, READY, "MLflow … 40/41", "yellow"),
+        ({"LOCAL": 41}, NONE, "kept here, no MLflow set", "dim"),
+        ({"QUEUED": 2, "ACCEPTED": 2}, HELD, "MLflow ‖ held: experiment 7 does not exist", "yellow"),
+        ({"HELD": 4}, HELD, "MLflow ‖ held: experiment 7 does not exist", "yellow"),
+        ({"CONFIRMED": 4}, HELD, "MLflow ✓ 4/4", "green"),
+        ({"ACCEPTED": 4}, HELD, "MLflow 4/4 accepted", "green"),
+        ({"QUEUED": 2, "ACCEPTED": 2}, RETRYING, "MLflow … 2/4: 503 Service Unavailable", "yellow"),
+        ({"CONFIRMED": 40, "QUARANTINED": 1}, READY, "MLflow ✗ 1 refused, 40/41 there", "red"),
+        ({"QUARANTINED": 1}, HELD, "MLflow ✗ 1 refused, 0/1 there", "red"),
+    ],
+)  # fmt: skip
+def test_delivery_word(counts: dict[str, int], exporter: dict[str, object], expected: str, style: str) -> None:
+    totals = Totals(
+        spans=sum(counts.values()), deliveries=Counter({Delivery[name]: count for name, count in counts.items()})
+    )
+    assert delivery_word(totals, exporter, UNICODE) == (expected, style)
+    assert delivery_word(totals, exporter, ASCII)[0].isascii()
+
+
+@pytest.mark.parametrize("state", [None, "none", "ok", "held", "retrying"])
+@pytest.mark.parametrize("other", [each for each in Delivery if each is not Delivery.CONFIRMED])
+def test_a_tick_means_that_every_span_was_read_back(state: str | None, other: Delivery) -> None:
+    totals = Totals(spans=5, deliveries=Counter({Delivery.CONFIRMED: 4, other: 1}))
+    word, _ = delivery_word(totals, {"state": state}, UNICODE)
+    assert UNICODE.good not in word
+
+
+def test_a_reason_cannot_steer_the_terminal() -> None:
+    totals = Totals(spans=1, deliveries=Counter({Delivery.QUEUED: 1}))
+    word, _ = delivery_word(totals, {"state": "held", "reason": "\x1b[2Jboo\n"}, UNICODE)
+    assert word == "MLflow ‖ held: ␛[2Jboo⏎"
