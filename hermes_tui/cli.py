@@ -102,7 +102,10 @@ def open_pane(flags: dict[str, Any]) -> None:
     from hermes_tui.relay.launch import Launcher, LaunchError
 
     chosen = settings(destination=True, **flags)
-    launcher = Launcher(StateDir(chosen.state_path.absolute()), relay_arguments(flags))
+    state = StateDir(chosen.state_path.absolute())
+    launcher = Launcher(
+        state, relay_arguments({**flags, "state_dir": str(state.path)}), environment=relay_environment(flags)
+    )
     try:
         launcher.ensure()
     except (LaunchError, StateError) as error:
@@ -112,13 +115,22 @@ def open_pane(flags: dict[str, Any]) -> None:
 
 def relay_arguments(flags: dict[str, Any]) -> list[str]:
     """The given flags as arguments for the `relay` command."""
-    names = {"mlflow.url": "--mlflow", "mlflow.experiment": "--experiment"}
     arguments: list[str] = []
     for name, value in flags.items():
-        if value is not None:
-            value = os.path.abspath(value) if name == "state_dir" else value
-            arguments += [names.get(name, f"--{name.replace('_', '-')}"), str(value)]
+        if value is not None and name != "mlflow.url":
+            flag = name.removeprefix("mlflow.").replace("_", "-")
+            arguments += [f"--{flag}", str(value)]
     return arguments
+
+
+def relay_environment(flags: dict[str, Any]) -> dict[str, str]:
+    """The relay's environment: it has another working folder, and others may read its arguments."""
+    environment = dict(os.environ)
+    if named := environment.get("HERMES_TRACE_CONFIG"):
+        environment["HERMES_TRACE_CONFIG"] = os.path.abspath(named)
+    if (url := flags.get("mlflow.url")) is not None:  # an address may hold a password
+        environment["MLFLOW_TRACKING_URI"] = url
+    return environment
 
 
 def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> None:

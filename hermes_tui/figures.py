@@ -6,7 +6,7 @@ from __future__ import annotations
 def short_number(number: int) -> str:
     """842, 9.2k, 1.3M."""
     for limit, unit in ((1_000_000_000, "G"), (1_000_000, "M"), (1_000, "k")):
-        if number >= limit:
+        if number >= limit - limit // 20_000:  # 999,950 is 1.0M, never 1000.0k
             return f"{number / limit:.1f}{unit}"
     return str(number)
 
@@ -15,9 +15,9 @@ def short_time(seconds: float | None) -> str:
     """0.8s, 42s, 12:07, 3:05:00; empty when unknown."""
     if seconds is None:
         return ""
-    if seconds < 10:
-        return f"{seconds:.1f}s"
-    whole = int(seconds)
+    if seconds < 10 and (text := f"{seconds:.1f}s") != "10.0s":
+        return text
+    whole = max(10, int(seconds))
     if whole < 60:
         return f"{whole}s"
     minutes, rest = divmod(whole, 60)

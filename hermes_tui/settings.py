@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 import platformdirs
@@ -111,7 +111,8 @@ def load(
         _merge(merged, layer)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
-    return msgspec.convert(merged, Settings, strict=False)
+    settings = msgspec.convert(merged, Settings, strict=False)
+    return msgspec.structs.replace(settings, mlflow=_without_userinfo(settings.mlflow))
 
 
 def _read(file: Path, *, required: bool) -> tuple[dict[str, Any], list[str]]:
@@ -169,6 +170,18 @@ def _url_mistake(url: str) -> str | None:
         valid = False
     shown = url if len(url) < 100 and "@" not in url else "the address"
     return None if valid else f"{shown!r} is not the address of an MLflow server; write http://host:port"
+
+
+def _without_userinfo(mlflow: MLflow) -> MLflow:
+    """Credentials in an address become credentials: an address is shown and kept, they never are."""
+    parts = urlsplit(mlflow.url or "")
+    if "@" not in parts.netloc:
+        return mlflow
+    plain = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    if mlflow.username or mlflow.token:
+        return msgspec.structs.replace(mlflow, url=plain)
+    username, password = unquote(parts.username or ""), unquote(parts.password or "")
+    return msgspec.structs.replace(mlflow, url=plain, username=username, password=password)
 
 
 def _leaves(layer: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

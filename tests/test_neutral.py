@@ -16,7 +16,9 @@ from hermes_tui.neutral import block, dump_json, line
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 MARKS = "\u200e\u200f\u061c"  # LRM, RLM, ALM: directions that have no bidi class of their own
 
-NASTY = "\x1b[31m\x9b2J\x07\x08\x00\x7f\x85\r\n\t\u202e\u2066\u200b\ufeff\u2028\ud800\udfff\U000e0041\ufe0fé日🚀"
+NASTY = (
+    "\x1b[31m\x9b2J\x07\x08\x00\x7f\x85\r\n\t\u202e\u2066\u200b\ufeff\u2028\ud800\udfff\U000e0041\ufe0fé日🚀"
+)
 texts = st.one_of(
     st.text(alphabet=st.characters(), max_size=60),
     st.text(alphabet=st.sampled_from(NASTY + "ab"), max_size=40),
@@ -60,7 +62,11 @@ def test_every_character_there_is() -> None:
     dump_json(everything).encode("ascii")
 
 
-@given(st.text(alphabet=st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="\xa0"), max_size=60))
+@given(
+    st.text(
+        alphabet=st.characters(categories=["L", "N", "P", "S", "Zs"], exclude_characters="\xa0"), max_size=60
+    )
+)
 def test_text_that_is_only_text_stays_as_it_is(text: str) -> None:
     invisible = "\u115f\u1160\u3164\uffa0"  # fillers: letters by category, shown as nothing
     text = "".join(character for character in text if character not in invisible)
@@ -105,7 +111,9 @@ def test_block_keeps_lines_and_tab_stops(text: str, shown: str) -> None:
 
 
 documents = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts),
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), texts
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(texts, inner, max_size=4)),
     max_leaves=8,
 )

@@ -66,6 +66,10 @@ def test_truth_is_up_to_date_and_made_without_the_project() -> None:
     script = RECORDINGS / "make_truth.py"
     assert "hermes_tui" not in script.read_text(encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-I", str(script), "--check"], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-I", str(script), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 0, f"run make_truth.py again\n{done.stderr}"

@@ -80,9 +80,7 @@ def test_flags_win_over_environment_over_file(
 def test_one_source_sets_one_value_and_leaves_its_neighbours(file: Path) -> None:
     file.write_text("mlflow: {url: 'http://file:1', experiment: '7', workspace: w}\nhttp_port: 9")
     settings = read(file, {"mlflow.experiment": "8"}, MLFLOW_TRACKING_URI="http://env:2")
-    assert settings == Settings(
-        http_port=9, mlflow=MLflow(url="http://env:2", experiment="8", workspace="w")
-    )
+    assert settings == Settings(http_port=9, mlflow=MLflow(url="http://env:2", experiment="8", workspace="w"))
 
 
 def test_an_experiment_id_needs_no_quotes(file: Path) -> None:
@@ -167,14 +165,24 @@ def test_a_file_that_is_not_text_is_one_line(file: Path) -> None:
     assert "cannot be read" in only
 
 
-@pytest.mark.parametrize("url", ["http://h", "https://h:5000/base", "http://127.0.0.1:5000", "http://[::1]:5000"])
+@pytest.mark.parametrize(
+    "url", ["http://h", "https://h:5000/base", "http://127.0.0.1:5000", "http://[::1]:5000"]
+)
 def test_addresses_of_mlflow(url: str) -> None:
     assert read(flags={"mlflow.url": url}).mlflow.url == url
 
 
 @pytest.mark.parametrize(
     "url",
-    ["databricks", "sqlite:///mlflow.db", "http://", "localhost:5000", "http://h:0", "http://h:99999", "http://[::1"],
+    [
+        "databricks",
+        "sqlite:///mlflow.db",
+        "http://",
+        "localhost:5000",
+        "http://h:0",
+        "http://h:99999",
+        "http://[::1",
+    ],
 )
 def test_what_is_no_address_of_mlflow_is_refused_with_what_to_write(url: str) -> None:
     (only,) = mistakes(flags={"mlflow.url": url})

@@ -190,7 +190,7 @@ class Writer:
                 break
             if job is None:
                 closing = True
-            else:
+            elif job.future.set_running_or_notify_cancel():  # from here on nobody can cancel it
                 jobs.append(job)
         return jobs, closing
 

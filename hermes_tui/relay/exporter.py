@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 60.0  # MLflow waits up to 20 s for a locked store, and answers a first request after 7 s
 _HOLD_S = 15.0  # how often a held route is tried again
-_ASIDE_S = 300.0  # how long one request that the destination fails on waits while others go
+_ASIDE_S = 15.0  # how long a request that the destination fails on waits while others go; doubles
+_LONGEST_ASIDE_S = 600.0
 _DOUBTS = 3  # attempts before a batch is parted
 _MAX_RETRY_AFTER_S = 300.0
 
@@ -69,7 +70,8 @@ class _Lane:
 class _Pause:
     failures: int = 0
     until: float = 0.0
-    aside: dict[int, float] = field(default_factory=dict)
+    aside: dict[int, float] = field(default_factory=dict)  # request → when it may go again
+    failed: dict[int, float] = field(default_factory=dict)  # request → how long it waited last
 
 
 class Exporter:
@@ -170,6 +172,8 @@ class Exporter:
             self._pause.failures = lane.doubts = 0
             lane.part = min(lane.part * 2, 4096) if lane.part else 0
             lane.held, lane.held_ids = "", frozenset()
+            for parcel in parcels:
+                self._pause.failed.pop(parcel.id, None)
             await self._mark(parcels, Delivery.ACCEPTED, done=True)
             await self._say()
             return True
@@ -213,7 +217,10 @@ class Exporter:
             lane.part = (len(parcels) + 1) // 2
             return True
         lane.doubts = 0
-        self._pause.aside[parcels[0].id] = time.monotonic() + _ASIDE_S
+        number = parcels[0].id
+        wait = min(_LONGEST_ASIDE_S, 2 * self._pause.failed.get(number, _ASIDE_S / 2))
+        self._pause.failed[number] = wait
+        self._pause.aside[number] = time.monotonic() + wait
         await self._say(reason)
         return True
 

@@ -67,6 +67,7 @@ async def serve(
     lock = Lock(state)
     lock.acquire()
     try:
+        ended = _end_of(lifeline)
         async with AsyncExitStack() as stack:
             addresses = await _start(settings, state, stack, grpc=lifeline is None)
             running = Running(
@@ -84,7 +85,7 @@ async def serve(
             if companion is not None:
                 task = asyncio.create_task(_accompany(companion, addresses.http))
                 stack.callback(task.cancel)
-            await _wait_for_end(lifeline)
+            await ended.wait()
             log.info("stopping")
             lock.announce(replace(running, ready=False))
     finally:

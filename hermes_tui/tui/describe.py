@@ -28,6 +28,8 @@ _LINES = 30  # of one value, unless `full`
 _CHARS = 3_000
 _FULL_CHARS = 400_000
 _STRING = 600  # characters of one string inside a laid out JSON value, unless `full`
+_NAME = 1_000  # characters of a name, an id, a key
+_PAGE_CHARS = 200_000  # after which no more attributes follow, unless `full`
 _PRIVATE = frozenset({"gen_ai.system_instructions"})
 
 HEADING = "bold"
@@ -57,21 +59,25 @@ class Page:
         self.text.append(f"{title}\n", HEADING)
 
     def line(self, text: str, style: str = "") -> None:
-        self.text.append(f"{neutral.line(text)}\n", style)
+        self.text.append(f"{self.cut(text)}\n", style)
+
+    def cut(self, text: str) -> str:
+        """One harmless line of bounded length: names, keys and ids come from outside too."""
+        more = self.glyphs.more if len(text) > _NAME else ""
+        return neutral.line(text[:_NAME]) + more
 
     def field(self, name: str, value: str, style: str = "") -> None:
-        self.text.append(f"{neutral.line(name):<12} ", DIM)
-        self.text.append(f"{neutral.line(value)}\n", style)
+        self.text.append(f"{name:<12} ", DIM)
+        self.text.append(f"{self.cut(value)}\n", style)
 
     def value(self, text: str, *, indent: str = "", style: str = "") -> None:
         """A value of any length: whole lines up to the limit, then how much is left out."""
         limit = _FULL_CHARS if self.full else _CHARS
-        shown = neutral.block(text[:limit]).rstrip("\n")
-        lines = shown.split("\n")
+        lines = neutral.block(text[:limit]).rstrip("\n").split("\n")
         count = len(lines) if self.full else _LINES
         for line in lines[:count]:
             self.text.append(f"{indent}{line}\n", style)
-        hidden = len(text) - sum(len(line) + 1 for line in lines[:count])
+        hidden = max(0, len(text) - limit) + len("\n".join(lines[count:]))
         if hidden > 0:
             hint = "" if self.full else ", x shows more"
             self.text.append(f"{indent}{self.glyphs.more} {hidden:,} more characters{hint}\n", DIM)
@@ -251,14 +257,18 @@ def _ids(page: Page, span: Span, detail: Detail | None) -> None:
 
 def _attributes(page: Page, title: str, attributes: dict[str, Any]) -> None:
     page.heading(f"{title} ({len(attributes)})")
-    for key, value in sorted(attributes.items()):
+    limit = 10 * _PAGE_CHARS if page.full else _PAGE_CHARS
+    for number, (key, value) in enumerate(sorted(attributes.items())):
+        if len(page.text) > limit:
+            page.line(f"{page.glyphs.more} {len(attributes) - number:,} more attributes", DIM)
+            return
         if key in _PRIVATE and not page.full:
             page.line(key, DIM)
             page.line(f"  (system prompt, {len(str(value)):,} characters, x shows it)", DIM)
             continue
         text = lay_out(value, full=page.full)
         if "\n" not in text and len(text) <= 60:
-            page.text.append(f"{neutral.line(key)} ", DIM)
+            page.text.append(f"{page.cut(key)} ", DIM)
             page.line(text)
         else:
             page.line(key, DIM)

@@ -38,6 +38,11 @@ class Blocks:
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
+    @property
+    def alive(self) -> bool:
+        """Whether any row can show a running clock."""
+        return bool(self._alive)
+
     def row(self, number: int) -> Row:
         """The row with this number; raises IndexError."""
         if not 0 <= number < len(self):

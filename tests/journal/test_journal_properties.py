@@ -35,7 +35,14 @@ from tests.support import (
 from tests.truths import check_against_truth
 
 NAMES = recording_names()
-SMALL = ["api_error", "subagent_children", "interrupted", "v123_subagent", "three_turns", "timeout_background"]
+SMALL = [
+    "api_error",
+    "subagent_children",
+    "interrupted",
+    "v123_subagent",
+    "three_turns",
+    "timeout_background",
+]
 
 
 @cache
@@ -117,7 +124,9 @@ def versions(draw: st.DrawFn) -> list[trace_pb2.Span]:
 
 @settings(max_examples=25)
 @given(versions(), st.randoms(use_true_random=False))
-def test_conflicting_versions_resolve_the_same_in_any_order(spans: list[trace_pb2.Span], random: Random) -> None:
+def test_conflicting_versions_resolve_the_same_in_any_order(
+    spans: list[trace_pb2.Span], random: Random
+) -> None:
     shuffled = random.sample(spans, len(spans))
     assert stored(spans, random) == stored(shuffled, random)
 

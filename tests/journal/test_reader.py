@@ -75,7 +75,9 @@ def test_a_document_that_nobody_kept_is_empty(open_writer: OpenWriter, open_read
     assert open_reader().document("odd") == {}
 
 
-def test_a_journal_in_another_file_is_stale(open_writer: OpenWriter, open_reader: OpenReader, state: StateDir) -> None:
+def test_a_journal_in_another_file_is_stale(
+    open_writer: OpenWriter, open_reader: OpenReader, state: StateDir
+) -> None:
     open_writer().close()
     reader = open_reader()
     assert not reader.stale()
@@ -97,7 +99,9 @@ def test_a_tail_over_more_than_one_page_is_whole(open_writer: OpenWriter, open_r
     assert reader.tail(reader.revision()) == []
 
 
-def test_the_newest_session_is_that_of_the_newest_request(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_the_newest_session_is_that_of_the_newest_request(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
     """Also when requests of two sessions take turns within one step of the index."""
     writer = open_writer()
     bodies = {name: body_of(wire_span(n, trace=n, session__id=name)) for n, name in enumerate("AB")}
@@ -113,7 +117,9 @@ def test_the_newest_session_is_that_of_the_newest_request(open_writer: OpenWrite
     ]
 
 
-def test_a_subagents_trace_counts_for_the_session_above(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_a_subagents_trace_counts_for_the_session_above(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
     """The child's spans come first, but started later; the trace belongs to who started it."""
     writer = open_writer()
     child = wire_span(2, parent=1, session__id="child")
@@ -128,7 +134,9 @@ def test_a_subagents_trace_counts_for_the_session_above(open_writer: OpenWriter,
     assert reader.traces_of("child") == reader.traces_of("parent") == [trace_id(0)]
 
 
-def test_a_trace_without_a_session_stands_for_itself(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_a_trace_without_a_session_stands_for_itself(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
     writer = open_writer()
     store(writer, body_of(wire_span(1, trace=7)))
     writer.close()
@@ -139,8 +147,12 @@ def test_a_trace_without_a_session_stands_for_itself(open_writer: OpenWriter, op
     assert reader.traces_of(name) == [trace_id(7)]
 
 
-@pytest.mark.parametrize("name", ["", "unknown", "trace-", "trace-" + "x" * 32, "'; DROP TABLE spans; --", "\ud800"[:0]])
-def test_an_unknown_session_has_no_traces(open_writer: OpenWriter, open_reader: OpenReader, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["", "unknown", "trace-", "trace-" + "x" * 32, "'; DROP TABLE spans; --", "\ud800"[:0]]
+)
+def test_an_unknown_session_has_no_traces(
+    open_writer: OpenWriter, open_reader: OpenReader, name: str
+) -> None:
     open_writer().close()
     assert open_reader().traces_of(name) == []
 
@@ -176,7 +188,9 @@ def test_details_are_read_from_the_request(open_writer: OpenWriter, open_reader:
     assert list(reader.details([gone])) == []
 
 
-def test_spans_of_many_traces_come_some_traces_at_a_time(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_spans_of_many_traces_come_some_traces_at_a_time(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
     writer = open_writer()
     store(writer, body_of(*(wire_span(number, trace=number // 2) for number in range(2_400))))
     writer.close()

@@ -80,7 +80,9 @@ def test_a_folder_that_cannot_be_one_is_named_with_the_way_out(tmp_path: Path) -
         Writer(StateDir(tmp_path / "file"))
 
 
-@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be looked at" * 40, b"SQLite"])
+@pytest.mark.parametrize(
+    "content", [b"not a database at all, but long enough to be looked at" * 40, b"SQLite"]
+)
 def test_a_file_that_is_no_journal_is_named(state: StateDir, content: bytes) -> None:
     state.create()
     state.journal.write_bytes(content)
@@ -141,7 +143,9 @@ def test_the_index_follows_and_says_so(open_writer: OpenWriter, open_reader: Ope
     assert [(span.request, span.position) for span in spans] == [(1, 0), (1, 1)]
 
 
-def test_closing_stores_and_indexes_what_was_accepted(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+def test_closing_stores_and_indexes_what_was_accepted(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
     writer = open_writer()
     futures = [writer.append(envelope(body_of(wire_span(number)))) for number in range(300)]
     writer.close()

@@ -89,7 +89,14 @@ EMITTERS: list[tuple[str, str, dict[str, Any], Kind, Role, dict[str, Any]]] = [
         },
         Kind.TOOL,
         Role.TOOL,
-        {"session": "S", "tool": "terminal", "command": "ls", "cwd": "/srv", "exit_code": 3, "outcome": "failed"},
+        {
+            "session": "S",
+            "tool": "terminal",
+            "command": "ls",
+            "cwd": "/srv",
+            "exit_code": 3,
+            "outcome": "failed",
+        },
     ),
     (
         "hermes-otel 0.11",
@@ -142,7 +149,11 @@ EMITTERS: list[tuple[str, str, dict[str, Any], Kind, Role, dict[str, Any]]] = [
     (
         "hermes-otel 1.23",
         "approval.x",
-        {"hermes.approval.granted": False, "hermes.approval.timed_out": True, "hermes.approval.pattern_key": "x"},
+        {
+            "hermes.approval.granted": False,
+            "hermes.approval.timed_out": True,
+            "hermes.approval.pattern_key": "x",
+        },
         Kind.OTHER,
         Role.APPROVAL,
         {"decision": "timed out", "target": "x"},
@@ -251,7 +262,14 @@ EMITTERS: list[tuple[str, str, dict[str, Any], Kind, Role, dict[str, Any]]] = [
     ),
     ("OpenLLMetry", "run.workflow", {"traceloop.span.kind": "workflow"}, Kind.CHAIN, Role.OTHER, {}),
     ("OpenLLMetry", "plan.agent", {"traceloop.span.kind": "agent"}, Kind.AGENT, Role.AGENT, {}),
-    ("OpenLLMetry", "look.tool", {"traceloop.span.kind": "tool"}, Kind.TOOL, Role.TOOL, {"tool": "look.tool"}),
+    (
+        "OpenLLMetry",
+        "look.tool",
+        {"traceloop.span.kind": "tool"},
+        Kind.TOOL,
+        Role.TOOL,
+        {"tool": "look.tool"},
+    ),
     (
         "MLflow",
         "ChatModel.predict",
@@ -372,7 +390,16 @@ NASTY = st.one_of(
 @settings(max_examples=400)
 @given(
     name=st.sampled_from(
-        ["agent", "llm.m", "api.m", "tool.terminal", "tool.read_file", "tool.execute_code", "approval.x", "skill."]
+        [
+            "agent",
+            "llm.m",
+            "api.m",
+            "tool.terminal",
+            "tool.read_file",
+            "tool.execute_code",
+            "approval.x",
+            "skill.",
+        ]
     ),
     attributes=st.dictionaries(st.sampled_from(sorted(WANTED)), NASTY, max_size=10),
     status=st.sampled_from(Status),
@@ -389,8 +416,17 @@ def test_no_value_of_any_attribute_stops_the_index(
     assert all(isinstance(getattr(span, key), _ALLOWED[key]) for key in facts)
 
 
-_TEXT_FACTS = {"session", "model", "provider", "platform", "prompt", "tool", "target", "command", "cwd", "outcome"}
+_TEXT_FACTS = {
+    "session",
+    "model",
+    "provider",
+    "platform",
+    "prompt",
+    "tool",
+    "target",
+    "command",
+    "cwd",
+    "outcome",
+}
 _ALLOWED: dict[str, Any] = dict.fromkeys(Facts.__dataclass_fields__, int | float | bool)
-_ALLOWED.update(
-    dict.fromkeys({*_TEXT_FACTS, "finish_reason", "final_status", "error", "decision"}, str)
-)
+_ALLOWED.update(dict.fromkeys({*_TEXT_FACTS, "finish_reason", "final_status", "error", "decision"}, str))

@@ -8,7 +8,7 @@ import pytest
 
 from hermes_tui.model.results import read_call, read_object, read_target
 from hermes_tui.model.span import Outcome
-from tests.support import recording_names, wire_spans_in, recorded_requests
+from tests.support import recorded_requests, recording_names, wire_spans_in
 
 
 def real_results() -> list[str]:
@@ -82,7 +82,8 @@ def test_a_cut_string_ends_before_a_broken_escape(text: str, output: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["", "   ", "null", "[1, 2]", '"text"', "plain text", "{", "{}x", "[" * 5_000, '{"a": ' * 5_000, "{]"]
+    "text",
+    ["", "   ", "null", "[1, 2]", '"text"', "plain text", "{", "{}x", "[" * 5_000, '{"a": ' * 5_000, "{]"],
 )
 def test_what_is_no_object_gives_no_pairs(text: str) -> None:
     found, whole = read_object(text)

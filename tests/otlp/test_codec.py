@@ -190,7 +190,7 @@ def test_details_are_found_by_position_over_resources_and_scopes() -> None:
         for count in scopes:
             scope = resource.scope_spans.add()
             scope.scope.name, scope.scope.version = f"scope-{count}", "1"
-            scope.spans.extend(wire_span(service == "two" and 10 + n or n, trace=count) for n in range(count))
+            scope.spans.extend(wire_span((service == "two" and 10 + n) or n, trace=count) for n in range(count))
     request = Request(message.SerializeToString())
     found = [request.detail(position) for position in range(len(request))]
     assert [(each.resource["service.name"], each.scope) for each in found] == [
@@ -263,7 +263,9 @@ def test_nested_values_are_read_to_a_depth_and_named_below_it(depth: int, as_lis
 def test_values_nested_beyond_protobufs_own_limit_are_refused_not_a_crash() -> None:
     value = b"\x0a\x01x"
     for _ in range(2_000):
-        value = b"\x2a" + varint(len(value) + 1 + len(varint(len(value)))) + b"\x0a" + varint(len(value)) + value
+        value = (
+            b"\x2a" + varint(len(value) + 1 + len(varint(len(value)))) + b"\x0a" + varint(len(value)) + value
+        )
     pair = b"\x0a\x01k\x12" + varint(len(value)) + value
     span = wire_span(1).SerializeToString() + b"\x4a" + varint(len(pair)) + pair
     body = b""

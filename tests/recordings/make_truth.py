@@ -184,7 +184,9 @@ def describe(path: Path) -> dict[str, Any]:
             "spans": len(own),
             "turns": len(of_session) + len(without_root),
             "turn_spans": [turn.id for turn in sorted(of_session, key=lambda turn: turn.start)],
-            "prompts": [turn.said.get("input.value") for turn in sorted(of_session, key=lambda turn: turn.start)],
+            "prompts": [
+                turn.said.get("input.value") for turn in sorted(of_session, key=lambda turn: turn.start)
+            ],
             **tokens(own),
             "commands": [command(s) for s in sorted(own, key=lambda s: (s.start, s.id)) if s.command_tool],
             "errors": sum(span.message.status.code == 2 for span in own),

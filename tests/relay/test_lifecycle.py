@@ -11,6 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -81,11 +82,24 @@ def end(running: Running | None) -> None:
         psutil.wait_procs([relay], DEADLINE_S)
 
 
+def relays_of(state: StateDir) -> list[int]:
+    """Ids of all processes that were started with this state folder."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(state.path) in (process.info["cmdline"] or ())
+    ]
+
+
 @pytest.fixture
 def launched(state: StateDir) -> Iterator[StateDir]:
-    """A state folder whose relay others start; it is ended at the end."""
+    """A state folder whose relays others start; all are ended at the end."""
     yield state
-    end(find(state))
+    left = [psutil.Process(pid) for pid in relays_of(state)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    psutil.wait_procs(left, DEADLINE_S)
 
 
 def identity(running: Running | None) -> dict[str, str]:
@@ -149,12 +163,7 @@ def test_of_many_that_start_at_once_one_relay_is_left(launched: StateDir) -> Non
     assert running is not None
     assert pids == {str(running.pid)}
     assert running.started_by == "pane"
-    ours = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if str(launched.path) in (process.info["cmdline"] or ())
-    ]
-    assert ours == [running.pid]
+    wait_for(lambda: relays_of(launched) == [running.pid], DEADLINE_S)
     # Its starters are gone, it is not.
     assert identity(running)["service"] == "hermes-trace-tui"
     assert ended(python(ENSURE, str(launched.path))) == str(running.pid)
@@ -316,10 +325,12 @@ def test_a_private_relay_goes_with_its_owner(tmp_path: Path) -> None:
     folder = Path(owner.stdout.readline().strip())
     running = find(StateDir(folder))
     assert identity(running)["service"] == "hermes-trace-tui"
-    ended(owner)
     assert running is not None
+    relay = psutil.Process(running.pid)
+    ended(owner)
     assert not folder.exists()
-    assert not psutil.pid_exists(running.pid)
+    psutil.wait_procs([relay], DEADLINE_S)
+    assert not relay.is_running()
 
 
 def test_a_private_relay_goes_even_when_its_owner_is_killed(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hermes_tui.tui.describe import describe, lay_out, sentence
 from hermes_tui.tui.glyphs import ASCII, UNICODE
 from tests.support import (
     SECOND,
+    agent_span,
     body_of,
     make_span,
     plant,
@@ -195,15 +196,15 @@ def test_a_span_whose_request_is_gone_is_still_described() -> None:
 
 
 def test_times_of_nonsense_are_shown_as_numbers() -> None:
-    span = make_span(1, start_ns=2**63 - 1, end_ns=0)
-    assert str(2**63 - 1) in describe(span, None, None, glyphs=UNICODE).plain
+    span = make_span(1, start_ns=2**80, end_ns=0)
+    assert f"{2**80} ns" in describe(span, None, None, glyphs=UNICODE).plain
 
 
 def test_the_bar_shows_where_in_the_turn_the_span_was() -> None:
     spans = [
-        make_span(0, name="agent", start_ns=0, end_ns=100 * SECOND),
-        make_span(1, parent=0, start_ns=50 * SECOND, end_ns=75 * SECOND),
-        make_span(2, parent=0, start_ns=99 * SECOND, end_ns=99 * SECOND),
+        agent_span(0, start_ns=500 * SECOND, end_ns=600 * SECOND),
+        make_span(1, parent=0, start_ns=550 * SECOND, end_ns=575 * SECOND),
+        make_span(2, parent=0, start_ns=599 * SECOND, end_ns=599 * SECOND),
     ]
     turn = read_trace(plant(spans)[spans[0].trace_id]).turns[0]
 

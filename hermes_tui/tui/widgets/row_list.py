@@ -34,6 +34,8 @@ class Source(Protocol):
 
     glyphs: Glyphs
 
+    @property
+    def alive(self) -> bool: ...
     def __len__(self) -> int: ...
     def row(self, number: int) -> Row: ...
     def find(self, key: RowKey | None) -> int | None: ...
@@ -250,6 +252,8 @@ class RowList(ScrollView, can_focus=True):
 
     def _run_clocks(self) -> None:
         """Repaint the visible rows that run, and nothing else."""
+        if not self.source.alive:
+            return
         self._tick += 1
         top = self.scroll_offset.y
         last = min(len(self.source), top + self.scrollable_content_region.height)

@@ -1,0 +1,270 @@
+"""The thread that follows a journal, on a real one."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from textual.message import Message
+
+from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.writer import Writer
+from hermes_tui.model.span import Delivery, Span
+from hermes_tui.tui import feed as feed_module
+from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.messages import JournalMoved, SpansArrived
+from tests.support import SECOND, body_of, recorded_requests, recorded_spans, store, trace_id, wait_for, wire_span
+
+Open = Callable[..., Writer]
+
+
+class Inbox:
+    """A feed's messages, as the pane would get them."""
+
+    def __init__(self, state: StateDir) -> None:
+        self.messages: list[Message] = []
+        self.feed = Feed(state.journal, self.messages.append)
+
+    @property
+    def arrived(self) -> list[SpansArrived]:
+        return [message for message in self.messages if isinstance(message, SpansArrived)]
+
+    @property
+    def moved(self) -> list[JournalMoved]:
+        return [message for message in self.messages if isinstance(message, JournalMoved)]
+
+    def known(self) -> tuple[str | None, dict[tuple[bytes, bytes], Span]]:
+        """What a pane would have folded by now: session, and the newest version of each span."""
+        session, spans = None, {}
+        for message in self.arrived:
+            if message.fresh:
+                session, spans = message.session, {}
+            assert message.session == session
+            spans.update({(span.trace_id, span.span_id): span for span in message.spans})
+        return session, spans
+
+    def names(self) -> list[str]:
+        return sorted(span.name for span in self.known()[1].values())
+
+    def shows(self, session: str, *names: str) -> bool:
+        return self.known()[0] == session and self.names() == sorted(names)
+
+
+@pytest.fixture
+def inbox(state: StateDir) -> Iterator[Inbox]:
+    box = Inbox(state)
+    box.feed.start()
+    yield box
+    box.feed.stop()
+
+
+def span_body(number: int, name: str, *, session: str = "s", trace: int = 0, **said: object) -> bytes:
+    return body_of(wire_span(number, name=name, trace=trace, session__id=session, **said))  # type: ignore[arg-type]
+
+
+def test_spans_arrive_as_they_are_written(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    first = inbox.arrived[0]
+    assert (first.fresh, first.complete) == (True, True)
+    store(writer, span_body(2, "two"))
+    wait_for(lambda: inbox.shows("s", "one", "two"))
+    assert [message.fresh for message in inbox.arrived].count(True) == 1
+    wait_for(lambda: inbox.moved and inbox.moved[-1].newest == "s")
+
+
+def test_a_recording_arrives_whole_and_each_span_is_sent_once(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    bodies = recorded_requests("approval")
+    store(writer, bodies[0])
+    wait_for(lambda: inbox.known()[1])
+    for body in bodies[1:]:
+        store(writer, body)
+    wanted = {(span.trace_id, span.span_id) for span in recorded_spans("approval")}
+    wait_for(lambda: inbox.known()[1].keys() == wanted)
+    sent = [(span.trace_id, span.span_id) for message in inbox.arrived for span in message.spans]
+    assert len(sent) <= len(wanted) + 2  # a commit between "which traces" and "their spans" is seen twice
+
+
+def test_an_idle_journal_sends_nothing(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    looks = feed_module.Reader.changed
+    counted: list[int] = []
+
+    def changed(reader: feed_module.Reader) -> bool:
+        counted.append(1)
+        return looks(reader)
+
+    feed_module.Reader.changed = changed  # type: ignore[method-assign]
+    try:
+        wait_for(lambda: len(counted) > 5)
+        quiet = len(inbox.messages)
+        seen = len(counted)
+        wait_for(lambda: len(counted) > seen + 20)
+        assert len(inbox.messages) == quiet
+    finally:
+        feed_module.Reader.changed = looks  # type: ignore[method-assign]
+
+
+def test_a_delivery_mark_is_a_change(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer(forward=True)
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    (span,) = inbox.known()[1].values()
+    assert span.delivery is Delivery.QUEUED
+    mark = (span.trace_id, span.span_id, span.end_ns)
+    writer.mark([mark], Delivery.CONFIRMED, destination="d").result(20)
+    wait_for(lambda: [s.delivery for s in inbox.known()[1].values()] == [Delivery.CONFIRMED])
+
+
+def test_what_the_exporter_says_arrives(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    writer.set_meta("exporter", {"state": "held", "reason": "why"}).result(20)
+    wait_for(lambda: inbox.moved and inbox.moved[-1].exporter == {"state": "held", "reason": "why"})
+
+
+def test_a_second_session_is_announced_and_not_mixed_in(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    store(writer, span_body(2, "other", session="t", trace=1))
+    wait_for(lambda: inbox.moved[-1].newest == "t")
+    assert [row.session for row in inbox.moved[-1].sessions] == ["t", "s"]
+    store(writer, span_body(3, "two"))
+    wait_for(lambda: inbox.shows("s", "one", "two"))
+
+
+def test_another_session_is_sent_whole_when_asked_for(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "a"), span_body(2, "b", session="t", trace=1), span_body(3, "c", trace=2))
+    wait_for(lambda: inbox.known()[1])
+    inbox.feed.show("t")
+    wait_for(lambda: inbox.shows("t", "b"))
+    inbox.feed.show("s")
+    wait_for(lambda: inbox.shows("s", "a", "c"))
+    store(writer, span_body(4, "d", session="t", trace=1), span_body(5, "e"))
+    wait_for(lambda: inbox.shows("s", "a", "c", "e"))
+
+
+def test_a_session_asked_for_before_there_is_a_journal_is_the_one_that_is_sent(
+    state: StateDir, open_writer: Open
+) -> None:
+    box = Inbox(state)
+    box.feed.show("old")
+    box.feed.start()
+    try:
+        writer = open_writer()
+        store(writer, span_body(1, "a", session="old"), span_body(2, "b", session="new", trace=1))
+        wait_for(lambda: box.shows("old", "a"))
+    finally:
+        box.feed.stop()
+
+
+def test_a_trace_that_joins_the_session_late_is_sent_whole(inbox: Inbox, open_writer: Open) -> None:
+    """The first spans of a trace may not name their session."""
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    store(writer, body_of(wire_span(10, name="nameless", trace=1, parent=11)))
+    store(writer, span_body(11, "named", trace=1))
+    wait_for(lambda: inbox.shows("s", "one", "nameless", "named"))
+
+
+def test_a_subagents_spans_come_with_the_trace_they_are_in(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"), span_body(2, "child", session="sub"))
+    wait_for(lambda: inbox.shows("s", "one", "child"))
+
+
+def test_the_newest_traces_of_a_long_session_come_first(state: StateDir, open_writer: Open) -> None:
+    writer = open_writer()
+    count = 60
+    numbers = [(7 * number) % count for number in range(count)]  # trace ids say nothing about age
+    for at, number in enumerate(numbers):
+        store(writer, span_body(number, f"n{number}", trace=number, start_ns=SECOND * (1_000 + at)),
+              received_ns=at + 1)  # fmt: skip
+    wait_for(lambda: writer._index.behind is False)
+    box = Inbox(state)
+    box.feed.start()
+    try:
+        wait_for(lambda: len(box.known()[1]) == count)
+    finally:
+        box.feed.stop()
+    first, *rest = box.arrived
+    assert (first.fresh, first.complete) == (True, False)
+    assert {span.trace_id for span in first.spans} == {trace_id(number) for number in numbers[-20:]}
+    assert [message.complete for message in rest] == [False] * (len(rest) - 1) + [True]
+
+
+def test_switching_away_stops_a_long_session(state: StateDir, open_writer: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed_module, "_FIRST_TRACES", 2)
+    monkeypatch.setattr(feed_module, "_MORE_TRACES", 1)
+    writer = open_writer()
+    store(writer, span_body(99, "b", session="t", trace=99))
+    for number in range(30):
+        store(writer, span_body(number, f"n{number}", trace=number))
+    messages: list[Message] = []
+
+    def post(message: Message) -> None:
+        messages.append(message)
+        if isinstance(message, SpansArrived) and message.fresh and message.session == "s":
+            feed.show("t")
+
+    feed = Feed(state.journal, post)
+    feed.show("s")
+    feed.start()
+    try:
+        wait_for(lambda: any(isinstance(m, SpansArrived) and m.session == "t" for m in messages))
+    finally:
+        feed.stop()
+    of_first = [m for m in messages if isinstance(m, SpansArrived) and m.session == "s"]
+    assert len(of_first) == 1
+
+
+def test_a_replaced_journal_is_read_from_its_beginning(inbox: Inbox, state: StateDir) -> None:
+    old = Writer(state, synchronous="OFF")
+    store(old, span_body(1, "one"), span_body(2, "two"))
+    wait_for(lambda: inbox.shows("s", "one", "two"))
+    old.close()
+    for path in state.path.glob("journal.db*"):
+        os.replace(path, path.with_name(f"gone-{path.name}"))
+    fresh = Writer(state, synchronous="OFF")
+    try:
+        store(fresh, span_body(3, "three"))
+        wait_for(lambda: inbox.shows("s", "three"))
+        assert sum(message.fresh for message in inbox.arrived) >= 2
+    finally:
+        fresh.close()
+
+
+def test_a_rebuilt_index_is_read_from_its_beginning(inbox: Inbox, state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A newer relay may drop the index and make it anew: same file, another epoch, other revisions."""
+    first = Writer(state, synchronous="OFF")
+    store(first, span_body(1, "one"), span_body(2, "two"))
+    wait_for(lambda: inbox.shows("s", "one", "two"))
+    first.close()
+    before = len(inbox.arrived)
+    monkeypatch.setattr("hermes_tui.journal.writer.INDEX_VERSION", 99)
+    second = Writer(state, synchronous="OFF")
+    try:
+        store(second, span_body(3, "three"))
+        wait_for(lambda: inbox.shows("s", "one", "two", "three"))
+        assert any(message.fresh for message in inbox.arrived[before:])
+    finally:
+        second.close()
+
+
+def test_stop_does_not_wait_for_a_journal(state: StateDir) -> None:
+    box = Inbox(state)
+    box.feed.start()
+    begin = time.monotonic()
+    box.feed.stop()
+    assert time.monotonic() - begin < 5
+    assert not box.feed._thread.is_alive()
+    assert box.messages == []
