@@ -105,12 +105,13 @@ def _api(session: str, rng: random.Random) -> dict[str, Any]:
 
 
 def _tool(session: str, step: int, rng: random.Random) -> tuple[str, dict[str, Any]]:
+    command = target = ""
     if step % 4 == 3:
-        name, command, target = "read_file", None, f"/srv/app/src/module_{rng.randrange(99)}.py"
+        name, target = "read_file", f"/srv/app/src/module_{rng.randrange(99)}.py"
         arguments = json.dumps({"path": target, "offset": 1, "limit": 200})
         result = json.dumps({"content": _prose(rng, 300), "total_lines": 180, "truncated": False})
     else:
-        name, target = "terminal", None
+        name = "terminal"
         command = f"cd /srv/app && grep -rn 'import_{rng.randrange(999)}' src | head -n 20; echo done"
         arguments = json.dumps({"command": command, "workdir": "/srv/app", "timeout": 60})
         code = 0 if step % 5 else 1
@@ -129,7 +130,8 @@ def _tool(session: str, step: int, rng: random.Random) -> tuple[str, dict[str, A
 def _llm(session: str, prompt: str, rng: random.Random) -> dict[str, Any]:
     return {
         "llm.model_name": "claude-sonnet-4", "llm.provider": "cli", "gen_ai.request.model": "claude-sonnet-4",
-        "input.value": json.dumps([{"role": "user", "content": prompt}]), "input.mime_type": "application/json",
+        "input.value": json.dumps([{"role": "user", "content": prompt}]),
+        "input.mime_type": "application/json",
         "gen_ai.input.messages": json.dumps([{"role": "user", "content": prompt}]),
         "openinference.span.kind": "LLM", "session.id": session, "session_id": session,
         "gen_ai.response.model": "claude-sonnet-4", "gen_ai.operation.name": "chat",
@@ -144,15 +146,16 @@ def _agent(session: str, prompt: str, rng: random.Random) -> dict[str, Any]:
         "gen_ai.operation.name": "invoke_agent", "gen_ai.conversation.id": session,
         "gen_ai.agent.name": "hermes-agent", "llm.provider": "cli", "llm.model_name": "claude-sonnet-4",
         "hermes.session.completed": True, "hermes.session.interrupted": False, "input.value": prompt,
-        "output.value": _prose(rng, 400), "llm.token_count.prompt": 428_282, "llm.token_count.completion": 1_185,
-        "llm.token_count.total": 429_467, "gen_ai.usage.input_tokens": 428_282,
-        "gen_ai.usage.output_tokens": 1_185, "hermes.turn.tool_count": 2, "hermes.turn.tools": "terminal,read_file",
+        "output.value": _prose(rng, 400), "llm.token_count.prompt": 428_282,
+        "llm.token_count.completion": 1_185, "llm.token_count.total": 429_467,
+        "gen_ai.usage.input_tokens": 428_282, "gen_ai.usage.output_tokens": 1_185,
+        "hermes.turn.tool_count": 2, "hermes.turn.tools": "terminal,read_file",
         "hermes.turn.api_call_count": 12, "hermes.turn.final_status": "completed",
     }  # fmt: skip
 
 
 def _prose(rng: random.Random, size: int) -> str:
-    words = ("index", "table", "import", "row", "slow", "the", "of", "query", "batch", '"quoted"', "line\n", "is")
+    words = ("index", "table", "import", "row", "slow", "the", "of", "batch", '"quoted"', "line\n", "is")
     return " ".join(rng.choices(words, k=size // 5))[:size]
 
 
@@ -354,7 +357,17 @@ class Relay:
     def __init__(self, folder: Path) -> None:
         self.state = StateDir(folder)
         environment = {n: v for n, v in os.environ.items() if not n.startswith(("MLFLOW_", "HERMES_TRACE_"))}
-        command = [sys.executable, "-m", "hermes_tui", "relay", "--state-dir", str(folder), "--http-port", "0"]
+        environment["HERMES_TRACE_GRPC_PORT"] = "0"  # not the one that a relay of the user's listens on
+        command = [
+            sys.executable,
+            "-m",
+            "hermes_tui",
+            "relay",
+            "--http-port",
+            "0",
+            "--state-dir",
+            str(folder),
+        ]
         folder.mkdir(parents=True)
         (folder / "settings.yaml").write_text("{}\n", encoding="utf-8")
         environment["HERMES_TRACE_CONFIG"] = str(folder / "settings.yaml")  # not the user's own
@@ -400,7 +413,10 @@ class Relay:
     def catch_up(self) -> list[tuple[float, int]]:
         """Wait until every request is in the index; (time, last indexed request) on the way."""
         seen: list[tuple[float, int]] = []
+        deadline = time.monotonic() + 120
         while True:
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise RuntimeError(f"the index does not catch up; last seen {seen[-1:]}")
             done, last = self.indexed()
             if not seen or done != seen[-1][1]:
                 seen.append((time.perf_counter(), done))
@@ -436,8 +452,8 @@ class Kept:
     def alone(self, start: float = 0.0, end: float = 1.0) -> float | None:
         """Spans a second that the index does alone, in a part of the time after the last answer."""
         seen = self.caught_up
-        first, last = seen[0][1] + start * (seen[-1][1] - seen[0][1]), seen[0][1] + end * (seen[-1][1] - seen[0][1])
-        part = [pair for pair in seen if first <= pair[1] <= last]
+        low, span = seen[0][1], seen[-1][1] - seen[0][1]
+        part = [pair for pair in seen if low + start * span <= pair[1] <= low + end * span]
         if len(part) < 3 or part[-1][0] - part[0][0] < 0.02:
             return None
         return (part[-1][1] - part[0][1]) * SPANS / (part[-1][0] - part[0][0])
@@ -502,8 +518,8 @@ def behind(relay: Relay, senders: Senders, spans: int) -> dict[str, float]:
             answers.append((time.perf_counter() - began) * 1000)
             time.sleep(0.002)
     relay.catch_up()
-    answers.sort()
-    return {"answers": len(answers), "median_ms": statistics.median(answers or [0]), "max_ms": max(answers or [0])}
+    some = answers or [0.0]
+    return {"answers": len(answers), "median_ms": statistics.median(some), "max_ms": max(some)}
 
 
 # ------------------------------------------------------------------------------------------ report
@@ -513,7 +529,9 @@ def measure(folder: Path, spans: int, rounds: int) -> dict[str, Any]:
     """Everything this benchmark tells, as one document."""
     senders = Senders(SENDERS[-1])
     part = max(SPANS * SENDERS[-1], spans // 5)
-    document: dict[str, Any] = {"spans": spans, "rounds": rounds, "cpus": os.cpu_count(), "senders": {}}
+    document: dict[str, Any] = {
+        "spans": spans, "rounds": rounds, "cpus": os.cpu_count(), "load": os.getloadavg()[0], "senders": {},
+    }  # fmt: skip
     try:
         with bare_handler() as address:
             relay = Relay(folder / "rounds")
@@ -592,6 +610,7 @@ def show(document: dict[str, Any]) -> str:
 
     at_idle, late, last = document["live"], document["behind"], document["long"]
     return "\n".join([
+        f"{document['cpus']} cores, load {document['load']:.1f} before the start",
         f"{'':<44}" + "".join(f"{count:>2} sender{'s' if count > 1 else ' '}" for count in counts),
         row("bare handler, keeps nothing     spans/s", "bare_spans_s"),
         row("relay, acknowledged (on disk)   spans/s", "relay_spans_s"),
@@ -602,11 +621,13 @@ def show(document: dict[str, Any]) -> str:
         row("answer p50                      ms", "answer_p50_ms", 1),
         row("answer p99                      ms", "answer_p99_ms", 1),
         "",
-        f"One span to an idle relay: answer {at_idle['answer_ms']:.1f} ms (max {at_idle['answer_max_ms']:.1f}), "
+        f"One span to an idle relay: answer {at_idle['answer_ms']:.1f} ms "
+        f"(max {at_idle['answer_max_ms']:.1f}), "
         f"row visible {at_idle['row_ms']:.1f} ms after it (max {at_idle['row_max_ms']:.1f}).",
         f"One span while the index is behind: answer {late['median_ms']:.1f} ms (max {late['max_ms']:.1f}).",
         "",
-        f"{last['spans']:,} spans of {last['bytes'] / last['spans'] / 1000:.2f} KB, {counts[-1]} senders, new journal:",
+        f"{last['spans']:,} spans of {last['bytes'] / last['spans'] / 1000:.2f} KB, "
+        f"{counts[-1]} senders, new journal:",
         line("acknowledged                    spans/s", last["spans_s"]),
         line("  first tenth, last tenth", last["first_tenth_spans_s"], last["last_tenth_spans_s"]),
         line("all of it indexed               spans/s", last["indexed_spans_s"]),
@@ -625,9 +646,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--spans", type=int, default=300_000, metavar="N",
-                        help="spans in the last, long run; a fifth of it in each round (default 300000)")  # fmt: skip
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds; medians are shown (default 3)")
+    text = "spans in the last, long run; a fifth of it in a round (default 300000)"
+    parser.add_argument("--spans", type=int, default=300_000, metavar="N", help=text)
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="medians of so many (default 3)")
     parser.add_argument("--dir", type=Path, metavar="DIR", help="where the journals lie while this runs")
     parser.add_argument("--json", action="store_true", help="print one line of JSON after the table")
     options = parser.parse_args()

@@ -285,7 +285,14 @@ def sessions(as_json: bool, state_dir: str | None) -> None:
 @main.command()
 @with_session
 @click.option("--failed", is_flag=True, help="Only failed, timed-out, interrupted and blocked ones.")
-@click.option("--format", "form", type=click.Choice(["text", "sh", "md"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "sh", "md"]),
+    default="text",
+    show_default=True,
+    help="A table, a shell script to read, or Markdown with all output.",
+)
 @with_json
 @with_state_dir
 def commands(session: str | None, failed: bool, form: str, as_json: bool, state_dir: str | None) -> None:

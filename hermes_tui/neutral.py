@@ -33,8 +33,8 @@ def _table() -> dict[int, str | None]:
 _ONE_LINE = _table()
 _LINES = _ONE_LINE | {0x0A: "\n"}
 _PLAIN = re.compile(r"[\x20-\x7e]*")
-_MARKS = re.compile(r"([\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{3})"
-                    r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+")  # fmt: skip
+_MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
+_MARKS = re.compile(f"({_MARK}{{3}}){_MARK}+")
 _CONTROL_IN_JSON = re.compile(r"\x7f")
 
 

@@ -40,7 +40,10 @@ def print_sessions(records: Sequence[Record]) -> None:
             _cell(short_number(record["input_tokens"])),
             _cell(short_number(record["output_tokens"])),
         )
-    _console().print(table if records else "No sessions yet.")
+    console = _console()
+    # A line that wraps can be read; of a table that is too wide, rich would leave out whole columns.
+    console.width = max(console.width, Console(width=10_000).measure(table).maximum)
+    console.print(table if records else "No sessions yet.")
 
 
 def print_commands(records: Sequence[Record]) -> None:

@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Delivery
@@ -119,7 +121,7 @@ class RelayProcess:
         command = [sys.executable, "-m", "hermes_tui", "relay", "--state-dir", str(state.path)]
         with log.open("ab") as stream:
             self.process = subprocess.Popen(
-                [*command, "--http-port", "0", *flags],
+                [*command, "--http-port", "0", "--grpc-port", "0", *flags],
                 env=clean_environment(**(environment or {})),
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
@@ -342,7 +344,11 @@ class MLflowServer:
         command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
         command += ["--artifacts-destination", str(folder / "artifacts")]
-        environment = clean_environment(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
+        environment = clean_environment(
+            MLFLOW_DISABLE_TELEMETRY="true",
+            DO_NOT_TRACK="true",
+            MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # seven more processes that no test needs
+        )
         with self._log.open("wb") as stream:
             self._process = subprocess.Popen(
                 command,
@@ -389,17 +395,14 @@ class MLflowServer:
             raise AssertionError(f"{path}: {error}\n{self.said()}") from error
 
     def close(self) -> None:
-        """End the server and its workers, which are a process group of their own."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._process.pid, number)
-            except ProcessLookupError:
-                break
-            try:
-                self._process.wait(15)
-            except subprocess.TimeoutExpired:
-                continue
+        """End the server and all that it started; its store is thrown away."""
+        family = [psutil.Process(self._process.pid)] if self._process.poll() is None else []
+        family += [child for parent in family for child in parent.children(recursive=True)]
+        for process in family:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
         self._process.wait(DEADLINE_S)
+        psutil.wait_procs(family, DEADLINE_S)
 
 
 _MLFLOW_PYTHON = sys.executable

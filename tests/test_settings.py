@@ -31,7 +31,8 @@ def mistakes(file: Path | None = None, flags: dict[str, Any] | None = None, **en
 
 def test_defaults_are_local_and_the_ports_of_otlp() -> None:
     settings = load({}, environment={})
-    assert (settings.host, settings.http_port, settings.grpc_port) == ("127.0.0.1", 4318, 4317)
+    assert (settings.host, settings.http_port) == ("127.0.0.1", 4318)
+    assert settings.grpc_port is None  # 4317 where it is free
     assert settings.mlflow == MLflow()
     assert settings.state_path.name == "hermes-trace-tui"
 
@@ -40,15 +41,17 @@ def test_defaults_are_local_and_the_ports_of_otlp() -> None:
 SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object, object, object]]] = [
     ("host", "host: file.test", ("HERMES_TRACE_HOST", "env.test"), ("host", "flag.test"),
      ("file.test", "env.test", "flag.test")),
-    ("http_port", "http_port: 1001", ("HERMES_TRACE_HTTP_PORT", "1002"), ("http_port", 1003), (1001, 1002, 1003)),
+    ("http_port", "http_port: 1001", ("HERMES_TRACE_HTTP_PORT", "1002"), ("http_port", 1003),
+     (1001, 1002, 1003)),
     ("grpc_port", "grpc_port: 0", ("HERMES_TRACE_GRPC_PORT", "1002"), ("grpc_port", 0), (0, 1002, 0)),
     ("state_dir", "state_dir: /file", ("HERMES_TRACE_STATE_DIR", "/env"), ("state_dir", "/flag"),
      ("/file", "/env", "/flag")),
     ("mlflow.url", "mlflow: {url: 'http://file:1'}", ("MLFLOW_TRACKING_URI", "http://env:2"),
      ("mlflow.url", "https://flag:3"), ("http://file:1", "http://env:2", "https://flag:3")),
-    ("mlflow.experiment", "mlflow: {experiment: '1'}", ("MLFLOW_EXPERIMENT_ID", "2"), ("mlflow.experiment", "3"),
-     ("1", "2", "3")),
-    ("mlflow.token", "mlflow: {token: a}", ("MLFLOW_TRACKING_TOKEN", "b"), ("mlflow.token", "c"), ("a", "b", "c")),
+    ("mlflow.experiment", "mlflow: {experiment: '1'}", ("MLFLOW_EXPERIMENT_ID", "2"),
+     ("mlflow.experiment", "3"), ("1", "2", "3")),
+    ("mlflow.token", "mlflow: {token: a}", ("MLFLOW_TRACKING_TOKEN", "b"), ("mlflow.token", "c"),
+     ("a", "b", "c")),
 ]  # fmt: skip
 
 
@@ -188,6 +191,22 @@ def test_what_is_no_address_of_mlflow_is_refused_with_what_to_write(url: str) ->
     (only,) = mistakes(flags={"mlflow.url": url})
     assert only.startswith("--mlflow: ")
     assert only.endswith("write http://host:port")
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, ("me", "p@ss", None)),
+        ({"mlflow.username": "you", "mlflow.password": "other"}, ("you", "other", None)),
+        ({"mlflow.token": "t"}, (None, None, "t")),
+    ],
+)
+def test_credentials_in_an_address_become_credentials(
+    flags: dict[str, str], expected: tuple[str | None, ...]
+) -> None:
+    mlflow = read(flags={"mlflow.url": "http://me:p%40ss@host:5000/base", **flags}).mlflow
+    assert mlflow.url == "http://host:5000/base"
+    assert (mlflow.username, mlflow.password, mlflow.token) == expected
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)

@@ -15,9 +15,10 @@ from hermes_tui.otlp.codec import BadRequest, Entry, Request, decompress
 
 log = logging.getLogger(__name__)
 
-_CHUNK_SPANS = 400  # about 10 ms of work: what a request that arrives meanwhile waits for at most
+_CHUNK_SPANS = 100  # about 3 ms of work: what a request that arrives meanwhile waits for at most
+_CHUNK_REQUESTS = 16
 _CHUNK_BYTES = 2 * 1024 * 1024
-_REMEMBERED_BYTES = 64 * 1024 * 1024  # bodies whose decoded form is kept for the index, not read again
+_REMEMBERED_BYTES = 16 * 1024 * 1024  # bodies whose decoded form is kept for the index, not read again
 
 _COLUMNS = (
     "revision", "trace_id", "span_id", "parent_id", "name", "kind", "role", "status",
@@ -105,7 +106,9 @@ class Index:
         connection = self._connection
         connection.executemany(_UPSERT, rows)
         connection.executemany(_TRACE, [(trace_id, *rest) for trace_id, rest in traces.items()])
-        connection.executemany("INSERT OR IGNORE INTO trace_sessions (session, trace_id) VALUES (?, ?)", sessions)
+        connection.executemany(
+            "INSERT OR IGNORE INTO trace_sessions (session, trace_id) VALUES (?, ?)", sessions
+        )
         connection.execute("UPDATE meta SET value = ? WHERE key = 'indexed'", (self._indexed,))
         self._save_revision()
 
@@ -123,7 +126,8 @@ class Index:
         self._connection.executemany(
             "INSERT INTO marks (trace_id, span_id, end_ns, destination, state, at_ns, reason) "
             "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, span_id, destination) DO UPDATE SET "
-            "end_ns = excluded.end_ns, state = excluded.state, at_ns = excluded.at_ns, reason = excluded.reason "
+            "end_ns = excluded.end_ns, state = excluded.state, at_ns = excluded.at_ns, "
+            "reason = excluded.reason "
             "WHERE excluded.end_ns > marks.end_ns "
             f"OR (excluded.end_ns = marks.end_ns AND marks.state NOT IN {_list(kept)})",
             [(*span, destination, state.value, now, reason) for span in spans],
@@ -148,7 +152,7 @@ class Index:
         rows = self._connection.execute(
             "SELECT id, state, received_ns, span_count, length(body), content_encoding FROM requests "
             "WHERE id > ? ORDER BY id LIMIT ?",
-            (self._indexed, _CHUNK_SPANS),
+            (self._indexed, _CHUNK_REQUESTS),
         ).fetchall()
         for request_id, state, received_ns, span_count, length, encoding in rows:
             if found and (spans + span_count > _CHUNK_SPANS or size + length > _CHUNK_BYTES):
@@ -185,9 +189,9 @@ class Index:
             entry.span_id,
             entry.parent_id,
             entry.name,
-            entry.kind.value,
-            entry.role.value,
-            entry.status.value,
+            entry.kind._value_,  # `.value` is a property in Python: 0.2 µs, three times a span
+            entry.role._value_,
+            entry.status._value_,
             _signed(entry.start_ns),
             _signed(entry.end_ns),
             self._marked(entry, request_id, route).value,
@@ -211,7 +215,7 @@ class Index:
 def _entries(request_id: int, decoded: Request) -> list[Entry]:
     try:
         return list(decoded.entries())
-    except Exception:  # noqa: BLE001 - a bug in reading one request must not stop the journal
+    except Exception:  # a bug in reading one request must not stop the journal
         log.exception("request %d cannot be read; its bytes are kept", request_id)
         return []
 
@@ -222,7 +226,7 @@ def _list(states: Sequence[Delivery]) -> str:
 
 def _signed(number: int) -> int:
     """OTLP's fixed64 in SQLite's signed 64 bits; a time beyond the year 2262 is nonsense anyway."""
-    return min(number, 2**63 - 1)
+    return number if number < 2**63 else 2**63 - 1
 
 
 def _note(

@@ -101,7 +101,8 @@ class Reader:
         """Sessions with the newest arrival first; traces without a session stand for themselves."""
         rows = self._connection.execute(
             "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name, "
-            "max(received_ns) AS newest, count(*) FROM traces GROUP BY name ORDER BY newest DESC, name LIMIT ?",
+            "max(received_ns) AS newest, count(*) FROM traces GROUP BY name "
+            "ORDER BY newest DESC, name LIMIT ?",
             (limit,),
         ).fetchall()
         return [SessionRow(*row) for row in rows]

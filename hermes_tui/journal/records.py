@@ -61,7 +61,9 @@ def sessions(reader: Reader, now_ns: int) -> list[Record]:
                 found[name].take(session.totals, session.turns)
             else:
                 found[name] = session
-    return [_session(each, now_ns) for each in sorted(found.values(), key=lambda s: (s.totals.first_ns, s.id))]
+    return [
+        _session(each, now_ns) for each in sorted(found.values(), key=lambda s: (s.totals.first_ns, s.id))
+    ]
 
 
 def _session(session: Session, now_ns: int) -> Record:
@@ -92,9 +94,9 @@ def commands(reader: Reader, session: str | None, *, failed: bool = False) -> li
     for tree, view in _views(reader, traces):
         for span in tree.spans:
             owner = view.owners[span.span_id]
-            if is_command(span) and (session is None or owner == session):
-                if not failed or span.outcome in FAILURES:
-                    found.append((span, owner))
+            wanted = session is None or owner == session
+            if wanted and is_command(span) and (not failed or span.outcome in FAILURES):
+                found.append((span, owner))
     owners = {(span.trace_id, span.span_id): owner for span, owner in found}
     by_place = sorted((span for span, _ in found), key=lambda span: (span.request, span.position))
     records = [

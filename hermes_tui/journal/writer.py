@@ -31,7 +31,9 @@ INDEX_VERSION = 1
 """Raise this when what the index holds changes: an older one is then rebuilt from the requests."""
 
 _GROUP = 256  # requests in one commit, so that the first of them does not wait for an endless rest
-_CONTENDED_SHARE = 4  # while requests keep coming, one index chunk for so many commits
+_QUIET_S = 0.01  # without a request for so long, the index has the thread for itself
+_LONGEST_S = 0.03  # of one commit of the index, so that readers see it move
+_SHARE = 0.15  # of the thread's time goes to the index while requests keep coming
 _RETRY_S = 1.0  # pause after indexing failed (disk full, say)
 
 
@@ -95,7 +97,9 @@ class Writer:
         self._gate = threading.Lock()  # so that no job is put behind the end of the queue
         self._closed = False
         self._stuck = False  # indexing failed: try again later
+        self._quiet_at = self._index_at = 0.0  # when the index may go on: no requests, or its share is due
         self.commits = 0
+        self._synchronous = synchronous
         self._connection = _open(state, synchronous)
         self._index = Index(self._connection)
         _prepare(self._connection, self._index)
@@ -165,27 +169,34 @@ class Writer:
 
     def _run(self) -> None:
         closing = False
-        contended = 0
         while not (closing and (self._stuck or not self._index.behind)):
             jobs, closing = self._take(closing)
             appends = [job for job in jobs if isinstance(job, _Append)]
             if appends:
                 self._append(appends)
+                self._quiet_at = time.monotonic() + _QUIET_S
             for job in jobs:
                 if isinstance(job, _Job):
                     self._do(job)
-            contended = contended + 1 if appends else 0
-            if self._index.behind and (not appends or contended % _CONTENDED_SHARE == 0):
+            if self._index.behind and (closing or self._index_pause() <= 0):
                 self._follow()
         self._connection.close()
+
+    def _index_pause(self) -> float:
+        """Seconds that the index leaves the thread to requests, so that senders wait for the disk only."""
+        return min(self._quiet_at, self._index_at) - time.monotonic()
 
     def _take(self, closing: bool) -> tuple[list[_Append | _Job], bool]:
         """The jobs that are there now; waits for the first only when there is nothing else to do."""
         jobs: list[_Append | _Job] = []
-        idle = self._stuck or not self._index.behind
+        patience: float | None = None
+        if self._stuck:
+            patience = _RETRY_S
+        elif self._index.behind:
+            patience = max(0.0, self._index_pause())
         while len(jobs) < _GROUP:
             try:
-                job = self._jobs.get(idle and not jobs and not closing, _RETRY_S if self._stuck else None)
+                job = self._jobs.get(not jobs and not closing and patience != 0, patience)
             except queue.Empty:
                 break
             if job is None:
@@ -198,7 +209,7 @@ class Writer:
         connection = self._connection
         stored: list[tuple[_Append, int]] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(self._synchronous)
             for append in appends:
                 try:
                     stored.append((append, self._insert(append.envelope)))
@@ -218,9 +229,14 @@ class Writer:
             self._index.expect(request_id, append.envelope.decoded, len(append.envelope.body))
             append.future.set_result(request_id)
 
+    def _begin(self, synchronous: str) -> None:
+        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self._connection.execute("BEGIN IMMEDIATE")
+
     def _insert(self, envelope: Envelope) -> int:
         cursor = self._connection.execute(
-            "INSERT INTO requests (received_ns, state, route, span_count, content_type, content_encoding, body) "
+            "INSERT INTO requests "
+            "(received_ns, state, route, span_count, content_type, content_encoding, body) "
             "VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 envelope.received_ns,
@@ -246,10 +262,14 @@ class Writer:
         return self._routes[key]
 
     def _follow(self) -> None:
-        """Index the next chunk of requests in a commit of its own."""
+        """Index the next chunks of requests in a commit of its own, until a job waits for the thread."""
+        began = time.monotonic()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            # No need to wait for the disk: this is made of what is there, and made again if it gets lost.
+            self._begin("NORMAL" if self._synchronous == "FULL" else self._synchronous)
             self._index.advance()
+            while self._index.behind and self._jobs.empty() and time.monotonic() - began < _LONGEST_S:
+                self._index.advance()
             self._connection.execute("COMMIT")
         except sqlite3.Error:
             # The requests are safe; the index stays behind and is tried again.
@@ -260,11 +280,13 @@ class Writer:
             self._index.restart()
             return
         self._stuck = False
+        ended = time.monotonic()
+        self._index_at = ended + (ended - began) * (1 / _SHARE - 1)
         self._on_index()
 
     def _do(self, job: _Job) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin(self._synchronous)
             result = job.work(self._connection)
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the job's caller
@@ -284,7 +306,7 @@ def _open(state: StateDir, synchronous: str) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA fullfsync = ON")  # only macOS has one: a plain fsync stops at the drive
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        connection.execute("PRAGMA wal_autocheckpoint = 1000")  # 8 MB; requests wait for it
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
         connection.execute("PRAGMA cache_size = -65536")
     except (OSError, sqlite3.Error) as error:

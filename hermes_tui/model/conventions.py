@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from hermes_tui.model.results import COMMAND_TOOLS, read_call, read_target
@@ -83,6 +84,7 @@ _APPROVAL = (
     "hermes.approval.choice", "hermes.approval.granted", "hermes.approval.timed_out",
     "hermes.approval.pattern_key", "hermes.approval.description", _APPROVAL_COMMAND,
 )  # fmt: skip
+_NUMBER = (int, float)
 _REVIEW_PROMPT = "Review the conversation above"
 
 WANTED: frozenset[str] = frozenset(
@@ -99,15 +101,29 @@ WANTED: frozenset[str] = frozenset(
 def kind_of(name: str, attributes: Attributes) -> Kind:
     """A span's kind: the first attribute that says one, else its name's prefix."""
     for key in _KIND_KEYS:
-        # MLflow's own tracer writes texts as JSON, with their quotes.
-        if (word := attributes.get(key)) and (kind := _KIND_WORDS.get(str(word).strip('"').lower())) is not None:
-            return kind
+        if key in attributes:
+            word = str(attributes[key]).strip('"')  # MLflow's own tracer writes texts as JSON
+            if (kind := _KIND_WORDS.get(word.lower())) is not None:
+                return kind
     return next((kind for prefix, kind in _KIND_PREFIXES if name.startswith(prefix)), Kind.OTHER)
 
 
 def role_of(name: str, kind: Kind, attributes: Attributes) -> Role:
     """The part a span plays, by its name first: emitters agree on kinds less than on names."""
-    if name.startswith("approval.") or attributes.get("hermes.span_kind") == "approval":
+    if attributes.get("hermes.span_kind") == "approval":
+        return Role.APPROVAL
+    if (role := _role_by_name(name)) is not None:
+        return role
+    if kind is Kind.AGENT:
+        return Role.AGENT
+    if kind is Kind.LLM:
+        return Role.WRAPPER if name.startswith("llm.") and not _has_counts(attributes) else Role.MODEL_CALL
+    return Role.TOOL if kind is Kind.TOOL else Role.OTHER
+
+
+@lru_cache(maxsize=1024)  # a run has few names, and this is asked for every span
+def _role_by_name(name: str) -> Role | None:
+    if name.startswith("approval."):
         return Role.APPROVAL
     if name.startswith("subagent."):
         return Role.SUBAGENT
@@ -117,15 +133,16 @@ def role_of(name: str, kind: Kind, attributes: Attributes) -> Role:
         return Role.SESSION
     if name in _TURN_NAMES or name.startswith(("cron.", "session.")):
         return Role.TURN
-    if kind is Kind.AGENT:
-        return Role.AGENT
-    if kind is Kind.LLM:
-        return Role.WRAPPER if name.startswith("llm.") and not _has_counts(attributes) else Role.MODEL_CALL
-    return Role.TOOL if kind is Kind.TOOL else Role.OTHER
+    return None
 
 
 def classify(
-    name: str, attributes: Attributes, *, status: Status = Status.UNSET, message: str = "", running: bool = False
+    name: str,
+    attributes: Attributes,
+    *,
+    status: Status = Status.UNSET,
+    message: str = "",
+    running: bool = False,
 ) -> tuple[Kind, Role, dict[str, Any]]:
     """What a span is and says: kind, role and the `Facts` that differ from their defaults."""
     kind = kind_of(name, attributes)
@@ -147,17 +164,14 @@ def classify(
         _approval(attributes, facts)
     else:
         _agent_or_model(role, attributes, facts)
-    return kind, role, {key: _storable(value) for key, value in facts.items()}
+    for field, value in facts.items():
+        if isinstance(value, str) and not value.isascii():
+            # JSON can name lone surrogates, which no UTF-8 and so no database holds.
+            facts[field] = value.encode("utf-8", "replace").decode()
+    return kind, role, facts
 
 
-def _storable(value: Any) -> Any:
-    """JSON can name lone surrogates, which no UTF-8 and so no database holds."""
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) and not value.isascii() else value
-
-
-def _tool(
-    name: str, attributes: Attributes, facts: dict[str, Any], status: Status, running: bool
-) -> None:
+def _tool(name: str, attributes: Attributes, facts: dict[str, Any], status: Status, running: bool) -> None:
     if "tool" not in facts:
         prefix = next((prefix for prefix in _TOOL_PREFIXES if name.startswith(prefix)), "")
         facts["tool"] = name[len(prefix) :] or name
@@ -176,8 +190,12 @@ def _tool(
         running=running,
     )
     facts["outcome"] = call.outcome.value
-    found = {"command": call.command and call.command[:ROW_TEXT], "cwd": call.cwd, "exit_code": call.exit_code}
-    facts.update({key: value for key, value in found.items() if value is not None})
+    if call.command is not None:
+        facts["command"] = call.command[:ROW_TEXT]
+    if call.cwd is not None:
+        facts["cwd"] = call.cwd
+    if call.exit_code is not None:
+        facts["exit_code"] = call.exit_code
     if call.truncated:
         facts["truncated"] = True
 
@@ -205,10 +223,10 @@ def _approval(attributes: Attributes, facts: dict[str, Any]) -> None:
 
 
 def _agent_or_model(role: Role, attributes: Attributes, facts: dict[str, Any]) -> None:
-    if role in (Role.TURN, Role.WRAPPER) and _TURN_NUMBER not in attributes and "platform" not in facts:
+    old = role in (Role.TURN, Role.WRAPPER) and _TURN_NUMBER not in attributes and "platform" not in facts
+    if old and "provider" in facts:
         # hermes-otel 0.11 writes the platform where the provider belongs (cli, api_server, subagent).
-        if provider := facts.pop("provider", None):
-            facts["platform"] = provider
+        facts["platform"] = facts.pop("provider")
     if role is not Role.OTHER and (prompt := read_prompt(attributes)):
         facts["prompt"] = prompt[:ROW_TEXT]
         if prompt.startswith(_REVIEW_PROMPT) and role in (Role.TURN, Role.WRAPPER, Role.MODEL_CALL):
@@ -255,17 +273,17 @@ def _has_counts(attributes: Attributes) -> bool:
 
 def _text(attributes: Attributes, keys: tuple[str, ...]) -> str | None:
     for key in keys:
-        value = attributes.get(key)
-        if value is None or value == "":
-            continue
-        return value if isinstance(value, str) else json.dumps(value, default=str)
+        if key in attributes and (value := attributes[key]) is not None and value != "":
+            return value if isinstance(value, str) else json.dumps(value, default=str)
     return None
 
 
 def _count(attributes: Attributes, keys: tuple[str, ...]) -> int | None:
     for key in keys:
-        value = attributes.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**53:
+        if key not in attributes:
+            continue
+        value = attributes[key]
+        if isinstance(value, _NUMBER) and not isinstance(value, bool) and 0 <= value < 2**53:
             return int(value)
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
             return int(value)
@@ -274,7 +292,9 @@ def _count(attributes: Attributes, keys: tuple[str, ...]) -> int | None:
 
 def _cost(attributes: Attributes) -> float | None:
     for key in _COST:
-        value = attributes.get(key)
+        if key not in attributes:
+            continue
+        value = attributes[key]
         if isinstance(value, str):
             try:
                 value = json.loads(value)
@@ -282,6 +302,6 @@ def _cost(attributes: Attributes) -> float | None:
                 continue
         if isinstance(value, dict):
             value = value.get("total_cost")
-        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9:
+        if isinstance(value, _NUMBER) and not isinstance(value, bool) and 0 <= value < 1e9:
             return float(value)
     return None

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from hermes_tui.model.span import Outcome
 
@@ -27,10 +26,10 @@ def read_object(text: str) -> tuple[dict[str, Any], bool]:
     if not text.startswith("{"):
         return {}, False
     try:
-        document = _DECODER.decode(text)
+        document, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
         return _read_cut_object(text), False
-    return (document, True) if isinstance(document, dict) else ({}, False)
+    return (document, True) if end == len(text) else (_read_cut_object(text), False)
 
 
 def _read_cut_object(text: str) -> dict[str, Any]:
@@ -60,8 +59,7 @@ def _cut_string(rest: str) -> str:
     return rest
 
 
-@dataclass(slots=True, frozen=True)
-class Call:
+class Call(NamedTuple):
     """A tool call as its span tells it: what ran, how it ended, and what it printed."""
 
     command: str | None
@@ -107,7 +105,11 @@ def _command_text(given: dict[str, Any], whole: bool, short: str | None) -> tupl
     The plugin's own short form keeps white space but ends at 500 characters; the arguments go on to
     1,200 with runs of white space collapsed.
     """
-    full = next((given[key] for key in ("command", "cmd", "code") if isinstance(given.get(key), str)), None)
+    full = None
+    for key in ("command", "cmd", "code"):
+        if isinstance(given.get(key), str):
+            full = given[key]
+            break
     if short and not (short.endswith(CUT) or len(short) >= 500):
         return short, False
     if full is None or len(full) < len(short or ""):
@@ -127,19 +129,23 @@ def _outcome(
     output = got.get("output")
     output = output.rstrip() if isinstance(output, str) else ""
     status = got.get("status")
-    table = (
-        (status == "blocked" or said == "blocked", Outcome.BLOCKED),
-        (exit_code == 124 and "[Command timed out" in output, Outcome.TIMEOUT),
-        (status == "timeout" or said == "timeout", Outcome.TIMEOUT),
-        (exit_code == 130 and output.endswith("[Command interrupted]"), Outcome.INTERRUPTED),
-        (status == "interrupted" or said == "cancelled", Outcome.INTERRUPTED),
-        (given.get("background") is True and exit_code == 0, Outcome.BACKGROUND),
-        (exit_code is not None and exit_code != 0, Outcome.FAILED),
-        (exit_code == 0, Outcome.COMPLETED),
-        (error or status == "error" or said == "error", Outcome.FAILED),
-        (tool == "execute_code" and status in ("success", "completed"), Outcome.COMPLETED),
-    )
-    return next((outcome for holds, outcome in table if holds), Outcome.UNKNOWN)
+    if status == "blocked" or said == "blocked":
+        return Outcome.BLOCKED
+    if status == "timeout" or said == "timeout" or (exit_code == 124 and "[Command timed out" in output):
+        return Outcome.TIMEOUT
+    if status == "interrupted" or said == "cancelled":
+        return Outcome.INTERRUPTED
+    if exit_code == 130 and output.endswith("[Command interrupted]"):
+        return Outcome.INTERRUPTED
+    if exit_code is not None:
+        if exit_code != 0:
+            return Outcome.FAILED
+        return Outcome.BACKGROUND if given.get("background") is True else Outcome.COMPLETED
+    if error or status == "error" or said == "error":
+        return Outcome.FAILED
+    if tool == "execute_code" and status in ("success", "completed"):
+        return Outcome.COMPLETED
+    return Outcome.UNKNOWN
 
 
 def _is_number(value: object) -> bool:

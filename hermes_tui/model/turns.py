@@ -239,9 +239,7 @@ def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
 
 def _turn(tree: TraceTree, node: Node, *, first: bool, owners: dict[bytes, str]) -> Turn:
     key = (tree.trace_id, b"" if first else node.span_id)
-    return Turn(
-        key, tree.trace_id, node, tops=[node], session=owners[node.span_id], start_ns=node.start_ns
-    )
+    return Turn(key, tree.trace_id, node, tops=[node], session=owners[node.span_id], start_ns=node.start_ns)
 
 
 def _holder(top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]) -> Turn | None:
@@ -299,7 +297,12 @@ def _describe(turn: Turn) -> None:
     turn.verdict = _verdict(turn, own)
 
 
-TURN_ENDS = {"completed": "completed", "interrupted": "interrupted", "failed": "failed", "timed_out": "failed"}
+TURN_ENDS = {
+    "completed": "completed",
+    "interrupted": "interrupted",
+    "failed": "failed",
+    "timed_out": "failed",
+}
 
 
 def _verdict(turn: Turn, spans: list[Span]) -> str:

@@ -25,6 +25,8 @@ EMPTY_ANSWER: bytes = ExportTraceServiceResponse().SerializeToString()
 MAX_BYTES = 64 * 1024 * 1024
 """Largest request, before and after decompression."""
 
+_NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
+_STATUSES = tuple(Status)
 _DEPTH = 32  # AnyValue may nest without end; deeper parts are shown as their text
 
 
@@ -84,14 +86,15 @@ class Request:
             raise BadRequest("body is not an OTLP ExportTraceServiceRequest in protobuf") from error
         for span in self._spans():
             trace_id, span_id = span.trace_id, span.span_id
-            if len(trace_id) != 16 or len(span_id) != 8 or not any(trace_id) or not any(span_id):
+            if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
                 raise BadRequest(
                     f"span {span.name[:80]!r} has a trace id of {len(trace_id)} bytes and a span id of "
                     f"{len(span_id)} bytes; OTLP wants 16 and 8, not all zero"
                 )
 
     def __len__(self) -> int:
-        return sum(1 for _ in self._spans())
+        message = self._message
+        return sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
 
     def _spans(self) -> Iterator[Any]:
         for resource_spans in self._message.resource_spans:
@@ -105,22 +108,23 @@ class Request:
     def entries(self) -> Iterator[Entry]:
         """What the index keeps of every span, in the order of the bytes."""
         for span in self._spans():
-            status = Status(span.status.code) if span.status.code in (0, 1, 2) else Status.UNSET
+            name, end_ns, said = span.name, span.end_time_unix_nano, span.status
+            status = _status(said.code)
             kind, role, facts = classify(
-                span.name,
+                name,
                 _attributes(span.attributes, WANTED),
                 status=status,
-                message=span.status.message,
-                running=span.end_time_unix_nano == 0,
+                message=said.message,
+                running=end_ns == 0,
             )
             parent = span.parent_span_id
             yield Entry(
                 span.trace_id,
                 span.span_id,
-                parent if len(parent) == 8 and any(parent) else b"",
-                span.name,
+                parent if len(parent) == 8 and parent != _NO_SPAN else b"",
+                name,
                 span.start_time_unix_nano,
-                span.end_time_unix_nano,
+                end_ns,
                 kind,
                 role,
                 status,
@@ -173,16 +177,19 @@ class Detail:
 
 
 def _detail(span: Any, resource: dict[str, Any], scope: Any) -> Detail:
-    code = span.status.code
     return Detail(
         attributes=_attributes(span.attributes),
         resource=resource,
         scope=f"{scope.name} {scope.version}".strip(),
-        status=Status(code) if code in (0, 1, 2) else Status.UNSET,
+        status=_status(span.status.code),
         message=span.status.message,
         events=[(e.time_unix_nano, e.name, _attributes(e.attributes)) for e in span.events],
         links=[(k.trace_id, k.span_id, _attributes(k.attributes)) for k in span.links],
     )
+
+
+def _status(code: int) -> Status:
+    return _STATUSES[code] if 0 <= code < len(_STATUSES) else Status.UNSET
 
 
 def _attributes(pairs: Any, wanted: Collection[str] | None = None) -> dict[str, Any]:
@@ -191,10 +198,9 @@ def _attributes(pairs: Any, wanted: Collection[str] | None = None) -> dict[str, 
         key = pair.key
         if wanted is None or key in wanted:
             value = pair.value
-            which = value.WhichOneof("value")
-            if which == "string_value":
-                found[key] = value.string_value
-            elif which is not None:
+            if text := value.string_value:  # most are; asking which one it is costs as much again
+                found[key] = text
+            elif (which := value.WhichOneof("value")) is not None:
                 found[key] = _value(value, which, _DEPTH)
     return found
 

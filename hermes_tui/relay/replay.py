@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from hermes_tui.otlp.codec import BadRequest, decompress, moved
+from hermes_tui.otlp.codec import Request, decompress, moved
 
 _KEPT_HEADERS = ("content-type", "content-encoding", "x-mlflow-")
 
@@ -105,8 +105,10 @@ def _present(recording: list[Recorded]) -> Iterator[Recorded]:
             yield request
             continue
         try:
-            body = moved(decompress(request.body, request.headers.get("content-encoding", "")), shift)
-        except BadRequest:
+            plain = decompress(request.body, request.headers.get("content-encoding", ""))
+            Request(plain)
+            body = moved(plain, shift)
+        except ValueError:  # BadRequest, or a time that cannot be moved so far
             yield request  # broken requests are part of a recording too
             continue
         headers = {name: value for name, value in request.headers.items() if name != "content-encoding"}
@@ -119,5 +121,5 @@ async def _send(session: aiohttp.ClientSession, to: str, request: Recorded) -> b
         async with session.post(url, data=request.body, headers=request.headers) as answer:
             await answer.read()
             return 200 <= answer.status < 300
-    except aiohttp.ClientError as error:
+    except (aiohttp.ClientError, TimeoutError) as error:
         raise ReplayError(f"cannot reach {to}: {error}. Is the relay running there?") from error

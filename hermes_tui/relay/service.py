@@ -211,13 +211,18 @@ async def _accompany(companion: Companion, address: str) -> None:
         log.exception("the work beside the relay failed")
 
 
-async def _wait_for_end(lifeline: Lifeline | None) -> None:
+def _end_of(lifeline: Lifeline | None) -> asyncio.Event:
+    """Set once the relay is to end; watched before others learn that it runs."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
     if lifeline is not None:
-        loop.add_reader(lifeline.descriptor, ended.set)  # readable means: the other end is closed
-    await ended.wait()
-    if lifeline is not None:
-        loop.remove_reader(lifeline.descriptor)
+        descriptor = lifeline.descriptor
+
+        def closed() -> None:
+            loop.remove_reader(descriptor)
+            ended.set()
+
+        loop.add_reader(descriptor, closed)  # readable means: the other end is closed
+    return ended

@@ -16,7 +16,7 @@ from textual.widgets import ContentSwitcher, Rule
 
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import Reader
-from hermes_tui.model.span import Delivery, Span
+from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.describe import describe
 from hermes_tui.tui.feed import Feed
@@ -95,7 +95,7 @@ class TraceApp(App[None]):
 
     def compose(self) -> ComposeResult:
         yield Header(self.glyphs)
-        yield Rule(classes="rule")
+        yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
         with Horizontal(id="body"):
             with ContentSwitcher(id="views", initial="empty"):
                 yield Empty(id="empty")
@@ -106,6 +106,7 @@ class TraceApp(App[None]):
 
     def on_mount(self) -> None:
         self._main = self.screen
+        self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
         self._feed.start()
         if self._supervision is not None:
             self._supervision.start()
@@ -128,6 +129,7 @@ class TraceApp(App[None]):
             self._loading = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
+        news = 0 if self._loading or self._tree.following else self.shown.news(message.spans)
         changed = self.shown.add(message.spans)
         if message.complete and self._loading:
             # A full collection would look at every span of the session again and again, 100 ms each.
@@ -135,9 +137,7 @@ class TraceApp(App[None]):
         self._loading = not message.complete
         if not changed and not message.fresh:
             return
-        if not self._tree.following and message.complete and not message.fresh:
-            fresh = (span for span in message.spans if span.delivery <= Delivery.QUEUED)
-            self._unseen += sum(not span.running for span in fresh)
+        self._unseen += news
         self._update()
 
     def on_journal_moved(self, message: JournalMoved) -> None:
@@ -170,9 +170,14 @@ class TraceApp(App[None]):
         if switcher.current == "empty":
             self.action_view("tree")
 
+    def _refresh(self) -> None:
+        """Bring the rows up to date; a turn in which the user reads stays open."""
+        self.shown.tree.hold(None if self._tree.following else self._tree.cursor)
+        self.shown.refresh(time.time_ns())
+
     def _update(self) -> None:
         """Everything on the screen that depends on the session's spans."""
-        self.shown.refresh(time.time_ns())
+        self._refresh()
         self._tree.rows_changed()
         self._commands.rows_changed()
         self._show_header()
@@ -181,7 +186,7 @@ class TraceApp(App[None]):
 
     def _look_at_clock(self) -> None:
         if self.shown.id:
-            self.shown.refresh(time.time_ns())
+            self._refresh()
             self._tree.rows_changed()
             self._show_header()
 
@@ -268,7 +273,7 @@ class TraceApp(App[None]):
 
     def on_fold_toggled(self, message: FoldToggled) -> None:
         self.shown.tree.set_fold(message.key, message.folded)
-        self.shown.refresh(time.time_ns())
+        self._refresh()
         self._tree.rows_changed()
 
     def on_row_picked(self, message: RowPicked) -> None:
@@ -280,8 +285,11 @@ class TraceApp(App[None]):
         elif self._main.has_class("-wide"):
             self._main.query_one("#side", Details).focus()
         else:
-            self.push_screen(DetailsScreen())
+            self.push_screen(DetailsScreen(self.glyphs), lambda _: self.call_after_refresh(self._show_details))
             self.call_after_refresh(self._show_details)
+
+    def on_resize(self) -> None:
+        self.call_after_refresh(self._show_details)  # the side may have appeared
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
         self.simulate_key("question_mark" if message.key == "?" else message.key)
@@ -299,6 +307,8 @@ class TraceApp(App[None]):
         self._chosen = False
         self._tree.follow()
         self._commands.follow()
+        self._refresh()
+        self._tree.rows_changed()
         newest = self._journal.newest
         if newest is not None and newest != self.shown.id and self.shown.id:
             self._feed.show(newest)
@@ -306,7 +316,7 @@ class TraceApp(App[None]):
 
     def action_raw(self) -> None:
         self.shown.tree.set_raw(not self.shown.tree.raw)
-        self.shown.refresh(time.time_ns())
+        self._refresh()
         self._tree.rows_changed()
         self.notify("All spans, as they came." if self.shown.tree.raw else "Wrappers are hidden.", timeout=2)
 
@@ -342,7 +352,8 @@ class TraceApp(App[None]):
 
     def action_sessions(self) -> None:
         if self._journal.sessions:
-            self.push_screen(SessionsScreen(self._journal.sessions, self.shown.id), self._show_session)
+            screen = SessionsScreen(self._journal.sessions, self.shown.id, self.glyphs)
+            self.push_screen(screen, self._show_session)
 
     def _show_session(self, session: str | None) -> None:
         if session is not None and session != self.shown.id:
@@ -355,4 +366,4 @@ class TraceApp(App[None]):
         names: dict[str, list[str]] = {}
         for binding in declared:
             names.setdefault(binding.description, []).append(key_names(binding.key))
-        self.push_screen(HelpScreen([(" ".join(keys), what) for what, keys in names.items()]))
+        self.push_screen(HelpScreen([(" ".join(keys), what) for what, keys in names.items()], self.glyphs))

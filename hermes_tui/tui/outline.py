@@ -127,6 +127,7 @@ class TreeOutline(Blocks):
         super().__init__(glyphs)
         self.raw = False
         self._folds: dict[RowKey, bool] = {}
+        self._held: set[TurnKey] = set()
         self._generation = 0
 
     def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
@@ -146,7 +147,16 @@ class TreeOutline(Blocks):
         self._arrange(turns[::-1], dirty, mark, build)
 
     def folded(self, turn: Turn, *, newest: bool) -> bool:
-        return self._folds.get(turn_key(turn), not newest)
+        return self._folds.get(turn_key(turn), not newest and turn.key not in self._held)
+
+    def hold(self, key: RowKey | None) -> None:
+        """A user reads at this row: its turn stays open when a newer one comes. None: nobody reads."""
+        if key is None:
+            self._touched |= self._held
+            self._held.clear()
+        elif (home := self._places.get(key)) is not None and home not in self._held:
+            if self._blocks[home][0].marker == self.glyphs.open:
+                self._held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
         """Remember what the user wants of a row; seen at the next `update`."""

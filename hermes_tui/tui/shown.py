@@ -30,6 +30,15 @@ class ShownSession:
         """Take spans in; how many were new or changed."""
         return self.forest.add(spans)
 
+    def news(self, spans: Iterable[Span]) -> int:
+        """How many of these are finished spans that were not here before."""
+        return sum(not span.running and not self._knows(span) for span in spans)
+
+    def _knows(self, span: Span) -> bool:
+        tree = self.forest.trees.get(span.trace_id)
+        node = tree.nodes.get(span.span_id) if tree is not None else None
+        return node is not None and node.span is not None and not node.span.running
+
     def refresh(self, now_ns: int) -> None:
         """Bring rows and totals up to date with what was added, and with the clock."""
         dirty = self.forest.refresh()

@@ -36,20 +36,27 @@ class Supervision:
         known: RelayInfo | None = None
         failures = 0
         while not self._stop.is_set():
-            relay = self._supervisor.find()
-            if relay is None:
-                self._post(RelayMoved(None, "the relay does not run; starting it"))
-                relay, failures = self._start(failures)
+            relay, failures = self._look(known, failures)
             if relay is not None and relay != known:
                 self._post(RelayMoved(relay))
             known = relay
-            wait = _LOOK_S if relay is not None else min(_LONGEST_S, 2.0**failures)
+            # The exponent is bounded too: a float overflows after a thousand failures.
+            wait = _LOOK_S if relay is not None else min(_LONGEST_S, 2.0 ** min(failures, 10))
             self._stop.wait(wait)
 
-    def _start(self, failures: int) -> tuple[RelayInfo | None, int]:
+    def _look(self, known: RelayInfo | None, failures: int) -> tuple[RelayInfo | None, int]:
+        """The relay that runs, started when there is none; None and one more failure when that fails."""
+        what = "cannot look for the relay"
         try:
-            return self._supervisor.ensure(), 0
+            relay = self._supervisor.find()
+            if relay is None:
+                what = "the relay cannot be started"
+                self._post(RelayMoved(None, "the relay does not run; starting it"))
+                relay = self._supervisor.ensure()
+                if relay == known:
+                    self._post(RelayMoved(relay))  # the same one after all
         except Exception as error:  # noqa: BLE001 - shown to the user, and tried again
-            log.warning("cannot start the relay: %s", error)
-            self._post(RelayMoved(None, f"the relay cannot be started: {error}"))
+            log.warning("%s: %s", what, error)
+            self._post(RelayMoved(None, f"{what}: {error}"))
             return None, failures + 1
+        return relay, 0

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import patch
@@ -17,6 +18,7 @@ import pytest
 
 from hermes_tui.journal import writer as writer_module
 from hermes_tui.journal.files import StateDir, StateError, write_private
+from hermes_tui.journal.indexing import Index
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import RequestState, Writer
 from hermes_tui.model.span import Delivery
@@ -202,6 +204,70 @@ def test_a_request_that_cannot_be_stored_does_not_take_others_with_it(
             future.result(timeout=20)
     writer.close()
     assert sorted(span.span_id for span in tail_all(open_reader())) == [span_id(n) for n in (0, 1, 4)]
+
+
+def test_a_sender_that_gave_up_does_not_stop_the_writer(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
+    indexing, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        indexing.set()
+        assert release.wait(20)
+
+    writer = open_writer(on_index=hold)
+    store(writer, body_of(wire_span(0)))
+    assert indexing.wait(20)
+    given_up, kept = (writer.append(envelope(body_of(wire_span(number)))) for number in (1, 2))
+    assert given_up.cancel()
+    release.set()
+    assert kept.result(timeout=20) == 2
+    assert not kept.cancel()
+    writer.close()
+    assert [span.span_id for span in tail_all(open_reader())] == [span_id(0), span_id(2)]
+
+
+def failing_index(failures: int) -> tuple[object, list[float]]:
+    """Make the index's first commits fail as they do on a full disk; and when it was tried."""
+    tried: list[float] = []
+    save = Index._save_revision
+
+    def sometimes(self: Index) -> None:
+        tried.append(time.monotonic())
+        if len(tried) <= failures:
+            raise sqlite3.OperationalError("database or disk is full")
+        save(self)
+
+    return patch.object(Index, "_save_revision", sometimes), tried
+
+
+def test_an_index_that_failed_is_tried_again_and_misses_nothing(
+    open_writer: OpenWriter, open_reader: OpenReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.05)
+    failing, tried = failing_index(3)
+    with failing:  # type: ignore[attr-defined]
+        writer = open_writer()
+        store(writer, *(body_of(wire_span(number)) for number in range(5)))
+        reader = open_reader()
+        wait_for(lambda: caught_up(reader))
+    assert [span.span_id for span in tail_all(reader)] == [span_id(number) for number in range(5)]
+    assert len(tried) > 3
+
+
+def test_an_index_that_fails_again_and_again_pauses_and_lets_the_writer_close(
+    open_writer: OpenWriter, open_reader: OpenReader
+) -> None:
+    failing, tried = failing_index(10_000)
+    with failing:  # type: ignore[attr-defined]
+        writer = open_writer()
+        store(writer, body_of(wire_span(1)))
+        wait_for(lambda: tried)
+        store(writer, body_of(wire_span(2)))
+        writer.close()
+        assert len(tried) < 10
+    open_writer().close()
+    assert [span.span_id for span in tail_all(open_reader())] == [span_id(1), span_id(2)]
 
 
 def run_helper(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -127,7 +127,7 @@ EMITTERS: list[tuple[str, str, dict[str, Any], Kind, Role, dict[str, Any]]] = [
         {
             "mlflow.spanType": "LLM",
             "hermes.turn.number": 1,
-            "gen_ai.input.messages": '[{"role": "system", "content": "S"}, {"role": "user", "content": "Do"}]',
+            "gen_ai.input.messages": '[{"role": "system", "content": ""}, {"role": "user", "content": "Do"}]',
             **USAGE,
         },
         Kind.LLM,
@@ -333,6 +333,7 @@ def test_an_error_keeps_its_message() -> None:
         ({"hermes.cost.usage": 0.5, "gen_ai.usage.cost": 9.0}, 0.5),
         ({"gen_ai.usage.cost": "0.25"}, 0.25),
         ({"mlflow.llm.cost": "not json"}, None),
+        ({"mlflow.llm.cost": "[" * 100_000}, None),
         ({"llm.cost.total": -1}, None),
         ({"llm.cost.total": float("nan")}, None),
         ({"llm.cost.total": True}, None),

@@ -121,10 +121,9 @@ def test_what_is_no_export_request_is_refused(body: bytes) -> None:
 def test_any_bytes_are_a_request_or_refused(body: bytes) -> None:
     try:
         request = Request(body)
-    except BadRequest as error:
-        assert str(error)
-    else:
-        assert len(list(request.entries())) == len(request) == len(request.ids())
+    except BadRequest:
+        return
+    assert len(list(request.entries())) == len(request) == len(request.ids())
 
 
 def test_an_empty_request_is_a_request() -> None:
@@ -190,7 +189,9 @@ def test_details_are_found_by_position_over_resources_and_scopes() -> None:
         for count in scopes:
             scope = resource.scope_spans.add()
             scope.scope.name, scope.scope.version = f"scope-{count}", "1"
-            scope.spans.extend(wire_span((service == "two" and 10 + n) or n, trace=count) for n in range(count))
+            scope.spans.extend(
+                wire_span((service == "two" and 10 + n) or n, trace=count) for n in range(count)
+            )
     request = Request(message.SerializeToString())
     found = [request.detail(position) for position in range(len(request))]
     assert [(each.resource["service.name"], each.scope) for each in found] == [

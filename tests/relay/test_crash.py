@@ -53,9 +53,7 @@ class Traffic:
             assert not thread.is_alive()
 
 
-def test_what_was_answered_survives_kill_9(
-    start_relay: Callable[..., RelayProcess], state: StateDir
-) -> None:
+def test_what_was_answered_survives_kill_9(start_relay: Callable[..., RelayProcess], state: StateDir) -> None:
     chance = random.Random(20261123)
     # Some trouble at the destination, so that requests are queued when the relay dies.
     replies = random.Random(7)

@@ -182,9 +182,7 @@ async def test_too_large_after_decompression(sender: Sender, sql: Callable[..., 
     assert stored(sql) == []
 
 
-async def test_metrics_and_logs_are_taken_and_kept_out(
-    sender: Sender, sql: Callable[..., list[Any]]
-) -> None:
+async def test_metrics_and_logs_are_taken_and_kept_out(sender: Sender, sql: Callable[..., list[Any]]) -> None:
     for path in ("/v1/metrics", "/v1/metrics", "/v1/logs"):
         answer, said = await sender.post(b"\x0a\x00", path)
         assert (answer.status, said, answer.content_type) == (200, b"", PROTOBUF)
@@ -298,7 +296,8 @@ async def test_a_sender_that_leaves_in_the_middle_harms_nobody(
     sender: Sender, sql: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     host, port = sender.url.removeprefix("http://").split(":")
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n"
+    head += f"Content-Length: {len(BODY)}\r\n\r\n"
     for part in (head[:20].encode(), head.encode() + BODY[:5], head.encode() + BODY):
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(part)

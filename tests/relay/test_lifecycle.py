@@ -257,7 +257,9 @@ def test_a_wrong_settings_file(state: StateDir, tmp_path: Path, text: str) -> No
     assert str(file) in one_line(done)
 
 
-@pytest.mark.parametrize("arguments", [["relay", "--no-such-flag"], ["relay", "--http-port", "x"], ["nonsense"]])
+@pytest.mark.parametrize(
+    "arguments", [["relay", "--no-such-flag"], ["relay", "--http-port", "x"], ["nonsense"]]
+)
 def test_wrong_usage(arguments: list[str]) -> None:
     done = run_cli(*arguments)
     assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from opentelemetry.proto.trace.v1 import trace_pb2
 from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import ContentSwitcher
@@ -22,7 +24,7 @@ from hermes_tui.tui.outline import Blocks
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.row_list import RowList
-from tests.support import SECOND, recorded_requests, spans_in
+from tests.support import SECOND, recorded_requests, spans_in, trace_id, wire_span
 
 NARROW, WIDE = (60, 20), (120, 30)
 DEADLINE_S = 30.0
@@ -250,3 +252,48 @@ async def pane(
     app = TraceApp(state, supervisor=supervisor, wanted=wanted)
     async with app.run_test(size=size) as pilot:
         yield Stage(app, pilot)
+
+
+# ---- what is played to it
+
+
+def wire_turn(
+    trace: int, *, calls: int = 2, root: bool = True, session: str = "s", at_s: int | None = None, first: int = 0
+) -> list[trace_pb2.Span]:
+    """A turn as its spans arrive, children first. Ids and times follow from the number of its trace."""
+    number, start = trace * 1_000, SECOND * (1_000 + 10 * trace if at_s is None else at_s)
+    spans = [
+        wire_command(trace, index, session=session, start_ns=start + index * SECOND // 100)
+        for index in range(first, first + calls)
+    ]
+    if root:
+        spans.append(
+            wire_span(number + 1, parent=number, trace=trace, name="llm.gpt", start_ns=start, end_ns=start + 4 * SECOND,
+                      session__id=session)  # fmt: skip
+        )
+        spans.append(
+            wire_span(number, trace=trace, name="agent", start_ns=start, end_ns=start + 5 * SECOND,
+                      session__id=session, input__value=f"turn {trace}", hermes__turn__final_status="completed")  # fmt: skip
+        )
+    return spans
+
+
+def wire_command(trace: int, index: int, *, session: str = "s", code: int = 0, **said: Any) -> trace_pb2.Span:
+    """A terminal call of a turn: `echo TRACE.INDEX`."""
+    number = trace * 1_000
+    arguments = json.dumps({"command": f"echo {trace}.{index}"})
+    result = json.dumps({"output": f"out {trace}.{index}\n", "exit_code": code, "error": None})
+    start = said.pop("start_ns", SECOND * (1_000 + 10 * trace) + index * SECOND // 100)
+    return wire_span(
+        number + 10 + index, parent=number + 1, trace=trace, name="tool.terminal", session__id=session,
+        input__value=arguments, output__value=result, start_ns=start, end_ns=start + SECOND // 200, **said,
+    )  # fmt: skip
+
+
+def key_of(span: trace_pb2.Span) -> RowKey:
+    return (span.trace_id, span.span_id, "span")
+
+
+def head_of(trace: int) -> RowKey:
+    """The key of the row of a trace's first turn."""
+    return (trace_id(trace), b"", "turn")

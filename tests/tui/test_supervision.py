@@ -87,7 +87,7 @@ def test_a_relay_that_died_is_replaced_and_the_waits_begin_anew() -> None:
 
 
 def test_the_same_relay_found_again_ends_the_trouble() -> None:
-    """A look may come between the moment a relay has its lock and the moment it says who it is."""
+    """Another process may have replaced it by one with the same number, on the same port."""
     relay = FakeRelay()
     supervisor = FakeSupervisor(relay, [relay])
 

@@ -10,6 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Static
 
+from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.widgets.details import Details
 
 
@@ -22,9 +23,14 @@ class DetailsScreen(Screen[None]):
         Binding("p", "app.neighbour(-1)", "Previous row"),
     ]
 
+    def __init__(self, glyphs: Glyphs) -> None:
+        super().__init__()
+        self._glyphs = glyphs
+
     def compose(self) -> ComposeResult:
+        arrows = f"{self._glyphs.up}{self._glyphs.down}" if self._glyphs is UNICODE else "arrows"
         yield Details(id="page")
-        yield Static(Text(" esc back  n next  p previous  x more  ↑↓ scroll", "dim"), id="hints")
+        yield Static(Text(f" esc back  n next  p previous  x more  {arrows} scroll", "dim"), id="hints")
 
     def on_mount(self) -> None:
         self.query_one(Details).focus()

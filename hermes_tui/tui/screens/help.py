@@ -12,15 +12,21 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from hermes_tui.tui.glyphs import Glyphs
+
 _NAMES = {
     "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
     "pageup": "PgUp", "pagedown": "PgDn",
 }  # fmt: skip
 
-_LEGEND = (
-    ("$", "terminal command"), ("◆", "model call"), ("▣", "other tool"), ("?", "approval"), ("⧉", "subagent"),
-    ("✦", "skill"), ("◌", "span that has not come"), ("✓ ✗ ◼ &", "done, failed, interrupted, in background"),
-)  # fmt: skip
+
+def _legend(glyphs: Glyphs) -> tuple[tuple[str, str], ...]:
+    ends = f"{glyphs.good} {glyphs.bad} {glyphs.stopped} {glyphs.background}"
+    return (
+        (glyphs.command, "terminal command"), (glyphs.llm, "model call"), (glyphs.tool, "other tool"),
+        (glyphs.approval, "approval"), (glyphs.subagent, "subagent"), (glyphs.skill, "skill"),
+        (glyphs.missing, "span that has not come"), (ends, "done, failed, interrupted, in background"),
+    )  # fmt: skip
 
 
 class HelpScreen(ModalScreen[None]):
@@ -32,8 +38,9 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, bindings: list[tuple[str, str]]) -> None:
+    def __init__(self, bindings: list[tuple[str, str]], glyphs: Glyphs) -> None:
         super().__init__()
+        self._glyphs = glyphs
         self._bindings_shown = bindings
 
     def compose(self) -> ComposeResult:
@@ -43,7 +50,7 @@ class HelpScreen(ModalScreen[None]):
         for keys, what in self._bindings_shown:
             table.add_row(Text(keys), Text(what))
         table.add_row("", "")
-        for glyph, what in _LEGEND:
+        for glyph, what in _legend(self._glyphs):
             table.add_row(Text(glyph), Text(what))
         with VerticalScroll(id="help"):
             yield Static(Text("Keys", "bold"))

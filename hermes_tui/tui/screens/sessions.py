@@ -16,6 +16,10 @@ from textual.widgets.option_list import Option
 from hermes_tui import neutral
 from hermes_tui.figures import short_time
 from hermes_tui.journal.reader import SessionRow
+from hermes_tui.tui.glyphs import Glyphs
+
+
+_NAME = 200  # characters of a session's name
 
 
 class SessionsScreen(ModalScreen[str | None]):
@@ -27,8 +31,9 @@ class SessionsScreen(ModalScreen[str | None]):
         Binding("k", "up", "Up", show=False),
     ]
 
-    def __init__(self, sessions: list[SessionRow], shown: str | None) -> None:
+    def __init__(self, sessions: list[SessionRow], shown: str | None, glyphs: Glyphs) -> None:
         super().__init__()
+        self._glyphs = glyphs
         self._sessions = sessions
         self._shown = shown
 
@@ -45,9 +50,9 @@ class SessionsScreen(ModalScreen[str | None]):
 
     def _option(self, row: SessionRow) -> Option:
         ago = short_time(max(0.0, time.time() - row.received_ns / 1e9))
-        mark = "● " if row.session == self._shown else "  "
+        mark = f"{self._glyphs.running} " if row.session == self._shown else "  "
         turns = f"{row.traces} trace{'s' if row.traces != 1 else ''}"
-        text = Text.assemble(mark, (neutral.line(row.session), "bold"), (f"  {turns}, {ago} ago", "dim"))
+        text = Text.assemble(mark, (neutral.line(row.session[:_NAME]), "bold"), (f"  {turns}, {ago} ago", "dim"))
         return Option(text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

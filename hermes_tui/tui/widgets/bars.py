@@ -97,7 +97,7 @@ class Header(Widget):
         seconds = max(0.0, time.time() - data.since_ns / 1e9) if data.status == "running" else data.lasted_s
         right = Text(f"{glyph} {data.status} {short_time(seconds)}".rstrip(), style)
         parts = [part for part in (data.session, data.model, data.source) if part]
-        return _ends(Text(neutral.line(" · ".join(parts)), "bold"), right, width, glyphs)
+        return _ends(Text(neutral.line(f" {glyphs.other} ".join(parts)), "bold"), right, width, glyphs)
 
     def _second(self, width: int) -> Text:
         data, glyphs = self.data, self._glyphs

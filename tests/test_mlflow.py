@@ -1,0 +1,171 @@
+"""A real MLflow behind a real relay: every span arrives, read back by its id."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hermes_tui.journal.files import StateDir
+from hermes_tui.model.span import Delivery
+from tests.processes import (
+    MLflowServer,
+    RelayProcess,
+    counts,
+    document,
+    post,
+    relays,
+    run_cli,
+    span_keys,
+)
+from tests.support import RECORDINGS, body_of, recorded_requests, wait_for, wire_span
+
+pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
+
+FAR_S = 120.0  # MLflow stores some hundred spans a second at best, and its first answer takes seconds
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+    server = MLflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def start_relay(tmp_path: Path) -> Iterator[Callable[..., RelayProcess]]:
+    with relays(tmp_path) as start:
+        yield start
+
+
+def new_experiment(mlflow: MLflowServer, name: str) -> str:
+    made = mlflow.call("/api/2.0/mlflow/experiments/create", {"name": name})
+    return str(made["experiment_id"])
+
+
+def read_back(mlflow: MLflowServer, trace: bytes) -> set[tuple[bytes, bytes, int]]:
+    """(trace id, span id, end in ns) of what MLflow has of a trace."""
+    found = mlflow.call(f"/api/3.0/mlflow/traces/get?trace_id=tr-{trace.hex()}&allow_partial=true")
+    return {
+        (
+            base64.b64decode(span["trace_id"]),
+            base64.b64decode(span["span_id"]),
+            int(span["end_time_unix_nano"]),
+        )
+        for span in found["trace"]["spans"]
+    }
+
+
+def everywhere(**wanted: int) -> dict[str, int]:
+    return {each.name.lower(): wanted.get(each.name.lower(), 0) for each in Delivery}
+
+
+def experiment_of(mlflow: MLflowServer, trace: bytes) -> str:
+    found = mlflow.call("/api/3.0/mlflow/traces/batchGetInfos", {"trace_ids": [f"tr-{trace.hex()}"]})
+    (info,) = found["trace_infos"]
+    location: dict[str, Any] = info["trace_location"]["mlflow_experiment"]
+    return str(location["experiment_id"])
+
+
+def test_every_span_of_the_recordings_is_in_mlflow(
+    mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
+) -> None:
+    names = ["weather", "three_turns", "subagent_children", "v123_parallel"]
+    state = StateDir(tmp_path / "state")
+    experiment = new_experiment(mlflow, "recordings")
+    relay = start_relay(state, "--mlflow", mlflow.url)
+    wanted = set()
+    for name in names:
+        for body in recorded_requests(name):
+            # The recordings name experiment 1; the sender's header wins, so it says ours here.
+            sent = gzip.compress(body) if name == "weather" else body
+            encoding = {"Content_Encoding": "gzip"} if name == "weather" else {}
+            assert post(relay.address, sent, x_mlflow_experiment_id=experiment, **encoding) == 200
+            wanted |= set(span_keys(body))
+    wait_for(lambda: counts(state) == everywhere(accepted=len(wanted)), FAR_S)
+    found = set()
+    for trace in sorted({key[0] for key in wanted}):
+        found |= read_back(mlflow, trace)
+        assert experiment_of(mlflow, trace) == experiment
+    assert found == wanted
+    status = run_cli("status", "--state-dir", str(state.path)).stdout
+    assert f"{len(wanted)} accepted" in status
+    assert relay.stop() == 0
+
+
+def test_replay_needs_nothing_but_the_relay(
+    mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
+) -> None:
+    state = StateDir(tmp_path / "state")
+    experiment = new_experiment(mlflow, "settings say it")
+    relay = start_relay(state, "--mlflow", mlflow.url + "/", "--experiment", experiment)
+    body = body_of(wire_span(1, trace=7001, name="agent"), wire_span(2, trace=7001, parent=1))
+    assert post(relay.address, body) == 200
+    assert post(relay.address, b"\x0a\x00", path="/v1/metrics") == 200
+    wait_for(lambda: counts(state) == everywhere(accepted=2), FAR_S)
+    (trace,) = {key[0] for key in span_keys(body)}
+    assert read_back(mlflow, trace) == set(span_keys(body))
+    assert experiment_of(mlflow, trace) == experiment
+    file = str(RECORDINGS / "metrics_logs.otlp.jsonl")
+    assert run_cli("replay", file, "--speed", "0", "--state-dir", str(state.path)).returncode == 0
+    assert relay.stop() == 0
+
+
+def test_what_mlflow_cannot_take_yet_is_held_and_delivered_later(
+    mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
+) -> None:
+    state = StateDir(tmp_path / "state")
+    known = new_experiment(mlflow, "known")
+    unknown = str(int(known) + 1)  # MLflow counts up
+    relay = start_relay(state, "--mlflow", mlflow.url)
+    held = body_of(wire_span(1, trace=8001, name="agent"))
+    nowhere = body_of(wire_span(1, trace=8002, name="agent"))
+    fine = body_of(wire_span(1, trace=8003, name="agent"))
+    assert post(relay.address, held, x_mlflow_experiment_id=unknown) == 200
+    wait_for(lambda: counts(state) == everywhere(held=1), FAR_S)
+    wait_for(lambda: f"experiment {unknown} does not exist" in document(state, "exporter")["reason"], FAR_S)
+    assert post(relay.address, fine, x_mlflow_experiment_id=known) == 200
+    assert post(relay.address, nowhere) == 200
+    wait_for(lambda: counts(state) == everywhere(held=2, accepted=1), FAR_S)
+    wait_for(lambda: "MLflow wants an experiment" in document(state, "exporter")["last_error"], FAR_S)
+    text = run_cli("status", "--state-dir", str(state.path)).stdout
+    assert "2 held" in text
+    assert new_experiment(mlflow, "made later") == unknown
+    wait_for(lambda: counts(state) == everywhere(held=1, accepted=2), FAR_S)
+    ((trace, *_),) = span_keys(held)
+    assert read_back(mlflow, trace) == set(span_keys(held))
+    assert relay.stop() == 0
+    # The other one needs a setting; the next start has it.
+    relay = start_relay(state, "--mlflow", mlflow.url, "--experiment", known)
+    wait_for(lambda: counts(state) == everywhere(accepted=3), FAR_S)
+    ((trace, *_),) = span_keys(nowhere)
+    assert experiment_of(mlflow, trace) == known
+    assert relay.stop() == 0
+
+
+def test_a_span_that_mlflow_refuses_is_set_apart_alone(
+    mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
+) -> None:
+    state = StateDir(tmp_path / "state")
+    experiment = new_experiment(mlflow, "refusals")
+    bodies = [body_of(wire_span(1, trace=9000 + number, name="agent")) for number in range(8)]
+    span = wire_span(1, trace=9100, name="agent")
+    span.attributes.add(key="session.id").value.string_value = "x" * 251
+    span.attributes.add(key="gen_ai.conversation.id").value.string_value = "x" * 251
+    bodies.insert(4, body_of(span))
+    relay = start_relay(state, "--mlflow", mlflow.url, "--experiment", experiment)
+    for body in bodies:
+        assert post(relay.address, body) == 200
+    wait_for(lambda: counts(state) == everywhere(accepted=8, quarantined=1), FAR_S)
+    for number, body in enumerate(bodies):
+        if number != 4:
+            assert read_back(mlflow, span_keys(body)[0][0]) == set(span_keys(body))
+    wait_for(lambda: document(state, "exporter")["state"] == "ok", FAR_S)
+    assert relay.stop() == 0
