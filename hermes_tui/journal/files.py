@@ -44,7 +44,8 @@ class StateDir:
     def create(self) -> None:
         """Make the folder and check that it is ours to write. Raises StateError."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (*reversed(self.path.parents), self.path):  # mkdir's mode leaves parents out
+                folder.mkdir(exist_ok=True, mode=0o700)
             state = self.path.stat()
             if state.st_uid == os.getuid() and stat.S_IMODE(state.st_mode) & 0o077:
                 self.path.chmod(0o700)

@@ -104,8 +104,9 @@ class Exporter:
         async with aiohttp.ClientSession(timeout=timeout, proxy=_proxy(self._url)) as session:
             while not self._stopping:
                 self._news.clear()
+                began = time.monotonic()
                 if not await self._try(session):
-                    await self._rest()
+                    await self._rest(began)
 
     async def stop(self, flush_s: float) -> None:
         """Let what is queued go for `flush_s` seconds at most, then end."""
@@ -151,14 +152,17 @@ class Exporter:
             self._idle.set()
         return progress
 
-    async def _rest(self) -> None:
-        """Wait for news or for the next time at which something may go."""
-        now = time.monotonic()
+    async def _rest(self, began: float) -> None:
+        """Wait for news or for the next time after `began` at which something may go.
+
+        It may have passed already: what the last round had to store can take longer than its pause.
+        """
         held = (lane.held_until for lane in self._lanes.values())
         times = [self._pause.until, *self._pause.aside.values(), *held]
-        upcoming = [at - now for at in times if at > now]
+        upcoming = [at for at in times if at > began]
+        wait = max(0.0, min(upcoming) - time.monotonic()) if upcoming else None
         try:
-            await asyncio.wait_for(self._news.wait(), min(upcoming) if upcoming else None)
+            await asyncio.wait_for(self._news.wait(), wait)
         except TimeoutError:
             return
 

@@ -73,6 +73,9 @@ class Intake:
             self.refused += 1
             log.error("cannot store a request of %d bytes: %s", size, error)
             return Answer(Code.UNAVAILABLE, f"cannot store the request: {error}", _RETRY_AFTER_S)
+        except (ValueError, OverflowError) as error:  # a header that no database can hold
+            self.refused += 1
+            return Answer(Code.INVALID_ARGUMENT, f"the request cannot be stored: {error}")
         finally:
             self._waiting -= size
             self._credentials.settle(envelope.credential)

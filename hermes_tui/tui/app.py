@@ -16,7 +16,7 @@ from textual.widgets import ContentSwitcher, Rule
 
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import Reader
-from hermes_tui.model.span import Span
+from hermes_tui.model.span import Delivery, Span
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.describe import describe
 from hermes_tui.tui.feed import Feed
@@ -228,8 +228,8 @@ class TraceApp(App[None]):
         keys = [("s", "new session" if others else "sessions"), ("?", "keys"), ("q", "quit")]
         self._main.query_one(Footer).data = FooterData(
             view=self._view,
-            commands=self.shown.totals.commands,
-            failed=self.shown.totals.failed_commands,
+            commands=len(self.shown.commands),
+            failed=self.shown.commands.failed,
             unseen=self._unseen,
             following=self._rows.following or self._view == "empty",
             keys=tuple(keys),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from itertools import accumulate
 
-from hermes_tui.model.span import Role
+from hermes_tui.model.span import FAILURES, Role
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Turn, is_command, is_turn, members
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
@@ -236,7 +236,16 @@ class TreeOutline(Blocks):
 
 
 class CommandsOutline(Blocks):
-    """The terminal commands of a session, newest last."""
+    """The terminal commands of a session, newest last, with those of its subagents."""
+
+    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
+        super().__init__(glyphs)
+        self._failed: dict[TurnKey, int] = {}
+
+    @property
+    def failed(self) -> int:
+        """How many of the commands failed."""
+        return sum(self._failed.values())
 
     def update(self, turns: Sequence[Turn], dirty: Collection[bytes], now_ns: int) -> None:
         def mark(_: int, turn: Turn) -> str:
@@ -252,12 +261,17 @@ class CommandsOutline(Blocks):
                 if node.span is not None and is_command(node.span)
             ]
             found.sort(key=lambda item: (item[0], item[2].span_id))
+            self._failed[turn.key] = sum(span.outcome in FAILURES for _, span, _ in found)
             return [
                 command_row(span, turn.trace_id, node, clock_time(start), alive, self.glyphs)
                 for start, span, node in found
             ]
 
         self._arrange(turns, dirty, mark, build)
+
+    def _drop(self, key: TurnKey) -> None:
+        super()._drop(key)
+        self._failed.pop(key, None)
 
     def newest(self) -> RowKey | None:
         return self.row(len(self) - 1).key if len(self) else None

@@ -120,7 +120,7 @@ def _face(span: Span, glyphs: Glyphs) -> tuple[str, str, str]:
     if span.role is Role.MODEL_CALL:
         return glyphs.llm, shown(span.model) + _led_to(span, glyphs), "llm"
     if span.role is Role.APPROVAL:
-        decision = span.decision or "waiting"
+        decision = shown(span.decision) or "waiting"
         style = "approval" if decision.startswith("allowed") else "warning"
         return glyphs.approval, f"{decision}: {shown(span.target)}", style
     if span.role is Role.SUBAGENT:
@@ -163,7 +163,9 @@ def outcome_mark(span: Span, glyphs: Glyphs) -> tuple[str, str]:
     if outcome == Outcome.BACKGROUND:
         return glyphs.background, "warning"
     if outcome in FAILURES:
-        word = str(span.exit_code) if outcome == Outcome.FAILED and span.exit_code is not None else outcome
+        word = "stopped" if outcome == Outcome.INTERRUPTED else outcome  # fits the column
+        if outcome == Outcome.FAILED and span.exit_code is not None:
+            word = str(span.exit_code)
         return f"{glyphs.bad} {word}", "bad" if outcome == Outcome.FAILED else "warning"
     return f"exit {glyphs.unknown}", "dim"
 

@@ -20,7 +20,7 @@ from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import PROTOBUF
 from hermes_tui.relay import exporter as exporter_module
 from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.exporter import traces_url
+from hermes_tui.relay.exporter import Exporter, traces_url
 from tests.processes import (
     DEADLINE_S,
     Destination,
@@ -293,6 +293,23 @@ async def test_a_destination_that_is_not_there_is_asked_until_it_is(parts: Make,
         await delivered(state, accepted=2)
         await until(lambda: document(state, "exporter")["state"] == "ok")
         assert "cannot be reached" in document(state, "exporter")["last_error"]
+
+
+async def test_a_retry_is_due_even_when_saying_why_took_longer_than_its_pause(
+    parts: Make, destination: MakeDestination, state: StateDir, impatient: pytest.MonkeyPatch
+) -> None:
+    there = destination(Reply(503), Reply(401))
+    own = parts(there.url)
+    save = Exporter._save
+
+    async def slow(exporter: Exporter) -> None:
+        await save(exporter)
+        await asyncio.sleep(0.1)  # ten times the pause: a slow disk
+
+    impatient.setattr(Exporter, "_save", slow)
+    store(own.writer, body(1))
+    own.export()
+    await delivered(state, accepted=1)
 
 
 async def test_an_answer_that_never_comes_is_given_up(

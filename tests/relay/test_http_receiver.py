@@ -132,6 +132,7 @@ async def test_an_empty_request_is_a_success(sender: Sender, sql: Callable[..., 
         (gzip.compress(BODY)[:-9], "gzip"),
         (BODY, "br"),
     ],
+    ids=["no protobuf", "cut", "cut in a span", "no gzip", "gzip cut", "unknown encoding"],
 )
 async def test_bad_data_is_the_senders_fault(
     sender: Sender, sql: Callable[..., list[Any]], body: bytes, encoding: str

@@ -113,7 +113,7 @@ def test_subagents_hang_below_their_mark() -> None:
         "  ▣ delegate_task [[s:child] | ✓",
         "  ▾⧉ [[s:child]] Count files",
         "    ◆ fake-gpt-1 → 1 tool | 9.6k",
-        "    $ ls /etc | wc -l; sleep 1 | ✗ interrupted",
+        "    $ ls /etc | wc -l; sleep 1 | ✗ stopped",
     ]
 
 
@@ -171,6 +171,7 @@ def test_commands_are_listed_oldest_first_with_their_time_of_day() -> None:
     assert [row.marker for row in rows] == sorted(row.marker for row in rows)
     assert (rows[0].marker, rows[0].glyph, rows[0].text[:9]) == ("02:30:32", "$", "cat <<'X'")
     assert shown.commands.newest() == rows[-1].key
+    assert shown.commands.failed == 1
     check_rows(shown.commands)
 
 

@@ -132,7 +132,8 @@ async def test_the_cursor_stays_on_its_item_and_on_its_line(
     play(*wire_turn(6, root=False, calls=40, first=100))
     async with pane(state, size) as stage:
         await stage.shows("echo 6.139")
-        await stage.press("home", *["down"] * (30 if scrolled else 5))
+        await stage.press("home")
+        await stage.go_to(f"echo 6.{129 if scrolled else 104}")
         key, line = stage.cursor, stage.cursor_line
         assert (stage.rows.scroll_offset.y > 0) == scrolled
 
@@ -378,6 +379,21 @@ async def test_the_footer_counts_failed_commands(state: StateDir, play: Play) ->
     async with pane(state) as stage:
         await stage.shows("✗ 3")
         assert "2 Commands 3 ✗1" in stage.footer
+
+
+@pytest.mark.parametrize("name", ["subagent_children", "shell_corners", "interrupted"])
+async def test_the_footer_counts_the_commands_that_the_list_shows(
+    state: StateDir, open_writer: Callable[..., Writer], name: str
+) -> None:
+    """Also those of subagents, whose spans belong to sessions of their own."""
+    store(open_writer(), *recorded_requests(name))
+    async with pane(state, WIDE) as stage:
+        await stage.shows("fake-gpt-1")
+        await stage.press("2")
+        values = [stage.rows.source.row(number).value for number in range(len(stage.rows.source))]
+        failed = sum(value.startswith("✗") for value in values)
+        assert failed
+        assert f"2 Commands {len(values)} ✗{failed} " in stage.footer
 
 
 async def test_views_by_number_and_by_click(state: StateDir, play: Play) -> None:

@@ -87,6 +87,12 @@ def test_a_missing_parent_says_whether_it_may_still_come() -> None:
     assert row_of(None, alive=False).text == "parent never seen"
 
 
+def test_what_a_human_decided_cannot_steer_the_terminal() -> None:
+    """The choice is the emitter's own word."""
+    row = row_of(make_span(1, role=Role.APPROVAL, decision="allowed \x1b[2J", target="\x1b[2J"))
+    assert row.text == "allowed ␛[2J: ␛[2J"
+
+
 def test_the_text_of_a_row_is_bounded() -> None:
     assert len(row_of(tool(command="x" * 5_000_000)).text) <= 400
     assert len(row_of(make_span(1, name="n" * 5_000_000)).text) <= 400
@@ -97,6 +103,7 @@ def test_every_outcome_has_a_mark(outcome: Outcome | None) -> None:
     mark, style = outcome_mark(tool(outcome=outcome), UNICODE)
     assert mark
     assert style in ("good", "bad", "warning", "dim")
+    assert len(mark) < 10, "time and value would touch"
     assert (mark == "✓") == (outcome == Outcome.COMPLETED)
 
 

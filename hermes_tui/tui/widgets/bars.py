@@ -170,7 +170,7 @@ class Footer(Widget):
         elif not data.following:
             right = [("f", "f follow", False), *right]
         while right and self._length(left) + self._length(right) > width:
-            right.pop(0 if not data.unseen else -1)
+            right.pop(1 if right[0][0] == "f" and len(right) > 1 else 0)
         self._targets = []
         line = Text()
         self._add(line, left, "bold")

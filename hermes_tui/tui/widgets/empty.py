@@ -27,7 +27,7 @@ def setup_text(relay: RelayInfo | None, trouble: str) -> Text:
     text.append("No spans yet.\n\n", "bold")
     if trouble:
         text.append(f"{neutral.line(trouble)}\n\n", "bold red")
-    address = relay.http if relay is not None and relay.http else "127.0.0.1:4318"
+    address = neutral.line(relay.http) if relay is not None and relay.http else "127.0.0.1:4318"
     text.append("In hermes-otel's config, send to this relay:\n\n")
     text.append("~/.hermes/plugins/hermes_otel/config.yaml\n", "dim")
     text.append("($HERMES_HOME/hermes_otel.yaml from 1.0 on)\n\n", "dim")

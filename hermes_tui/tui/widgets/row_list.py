@@ -25,7 +25,7 @@ from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 
 _TIME = 8
-_VALUE = 9
+_VALUE = 10
 _TICK_S = 0.1
 
 
