@@ -34,6 +34,7 @@ _GROUP = 256  # requests in one commit, so that the first of them does not wait 
 _QUIET_S = 0.01  # without a request for so long, the index has the thread for itself
 _LONGEST_S = 0.03  # of one commit of the index, so that readers see it move
 _SHARE = 0.15  # of the thread's time goes to the index while requests keep coming
+_REVISION_GAP = 2**20  # more than an index commit that never reached the disk can have used
 _RETRY_S = 1.0  # pause after indexing failed (disk full, say)
 
 
@@ -329,6 +330,9 @@ def _prepare(connection: sqlite3.Connection, index: Index) -> None:
         )
     for statement in _statements("index.sql"):
         connection.execute(statement)
+    # Index commits do not wait for the disk: after a power failure the newest revisions may be lost,
+    # and must not be given out again.
+    connection.execute("UPDATE meta SET value = value + ? WHERE key = 'revision'", (_REVISION_GAP,))
     connection.execute("COMMIT")
     index.reload()
 
