@@ -65,8 +65,9 @@ class Traffic:
             at += 700
         end = at - begin
         prompt = f"Turn {self.serial}: look for the pattern and say what you find"
-        self._span(spans, trace, root, "llm.gpt-5.5", "LLM", begin, end, span_id=wrapper, **{"input.value": prompt})
-        final = {"input.value": prompt, "hermes.turn.final_status": "completed", "hermes.platform": "cli"}
+        asked = {"input.value": prompt}
+        self._span(spans, trace, root, "llm.gpt-5.5", "LLM", begin, end, span_id=wrapper, **asked)
+        final = {**asked, "hermes.turn.final_status": "completed", "hermes.platform": "cli"}
         self._span(spans, trace, b"", "agent", "AGENT", begin, end, span_id=root, **final)
         return bytes(request.SerializeToString())
 
@@ -91,9 +92,7 @@ class Traffic:
         self.start_ns += 10 * 10**9
         return self.start_ns // 10**6
 
-    def _span(
-        self, spans, trace, parent, name, kind, at_ms, for_ms, span_id=None, **attributes
-    ) -> None:  # type: ignore[no-untyped-def]
+    def _span(self, spans, trace, parent, name, kind, at_ms, for_ms, span_id=None, **attributes) -> None:  # type: ignore[no-untyped-def]
         span = spans.add(trace_id=trace, span_id=span_id or os.urandom(8), parent_span_id=parent, name=name)
         span.start_time_unix_nano, span.end_time_unix_nano = at_ms * 10**6, (at_ms + for_ms) * 10**6
         span.status.code = 1
@@ -224,7 +223,9 @@ def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--few", type=int, default=1_000)
     parser.add_argument("--many", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=30)

@@ -332,7 +332,9 @@ def _prepare(connection: sqlite3.Connection, index: Index) -> None:
         connection.execute(statement)
     # Index commits do not wait for the disk: after a power failure the newest revisions may be lost,
     # and must not be given out again.
-    connection.execute("UPDATE meta SET value = value + ? WHERE key = 'revision'", (_REVISION_GAP,))
+    connection.execute(
+        "UPDATE meta SET value = value + ? WHERE key = 'revision' AND value > 0", (_REVISION_GAP,)
+    )
     connection.execute("COMMIT")
     index.reload()
 

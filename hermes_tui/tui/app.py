@@ -285,11 +285,13 @@ class TraceApp(App[None]):
         elif self._main.has_class("-wide"):
             self._main.query_one("#side", Details).focus()
         else:
-            self.push_screen(DetailsScreen(self.glyphs), lambda _: self.call_after_refresh(self._show_details))
-            self.call_after_refresh(self._show_details)
+            self.push_screen(DetailsScreen(self.glyphs), self._after_details)
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._show_details)  # the side may have appeared
+    def _after_details(self, _: None) -> None:
+        self.call_after_refresh(self._show_details)
+
+    def on_details_shown(self) -> None:
+        self._show_details()
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
         self.simulate_key("question_mark" if message.key == "?" else message.key)
@@ -365,5 +367,7 @@ class TraceApp(App[None]):
         declared = [each for owner in own for each in owner.BINDINGS if isinstance(each, Binding)]
         names: dict[str, list[str]] = {}
         for binding in declared:
-            names.setdefault(binding.description, []).append(key_names(binding.key))
-        self.push_screen(HelpScreen([(" ".join(keys), what) for what, keys in names.items()], self.glyphs))
+            names.setdefault(binding.description, []).extend(key_names(binding.key).split())
+        self.push_screen(
+            HelpScreen([(" ".join(dict.fromkeys(keys)), what) for what, keys in names.items()], self.glyphs)
+        )

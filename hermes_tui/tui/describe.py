@@ -138,7 +138,10 @@ def _input_output(page: Page, span: Span, attributes: dict[str, Any]) -> None:
         if span.cwd:
             page.field("in", span.cwd)
         page.heading("Output")
-        page.value(call.output if call.output is not None else "(none arrived)")
+        if call.output:
+            page.value(call.output)
+        else:
+            page.line("(empty)" if call.output is not None else "(none arrived)", DIM)
         if span.truncated:
             page.line(
                 "hermes-otel cut this span's values; raise tool_output_preview_max_chars "

@@ -65,6 +65,11 @@ class RowPicked(Message):
 
 
 @dataclass
+class DetailsShown(Message):
+    """The details came on the screen, such as beside the tree when the terminal grew wide."""
+
+
+@dataclass
 class CursorMoved(Message):
     """Another row is under the cursor; `by_user` when a hand moved it."""
 

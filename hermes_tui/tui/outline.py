@@ -154,9 +154,10 @@ class TreeOutline(Blocks):
         if key is None:
             self._touched |= self._held
             self._held.clear()
-        elif (home := self._places.get(key)) is not None and home not in self._held:
-            if self._blocks[home][0].marker == self.glyphs.open:
-                self._held.add(home)
+            return
+        home = self._places.get(key)
+        if home is not None and self._blocks[home][0].marker == self.glyphs.open:
+            self._held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
         """Remember what the user wants of a row; seen at the next `update`."""

@@ -35,7 +35,7 @@ Play = Callable[..., None]
 
 
 @pytest.fixture
-def play(open_writer: Callable[..., Writer]) -> Iterator[Play]:
+def play(open_writer: Callable[..., Writer]) -> Play:
     """Store spans in the journal, in one request; a new request arrives a second after the last."""
     writer = open_writer()
     moment = [0]
@@ -44,4 +44,4 @@ def play(open_writer: Callable[..., Writer]) -> Iterator[Play]:
         moment[0] += SECOND
         store(writer, body_of(*spans), received_ns=moment[0])
 
-    yield played
+    return played

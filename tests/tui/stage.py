@@ -51,9 +51,13 @@ def last_ns(spans: Iterable[Span]) -> int:
 
 
 def show(
-    spans: Iterable[Span], *, session: str | None = None, now_ns: int | None = None,
-    raw: bool = False, glyphs: Glyphs = UNICODE,
-) -> ShownSession:  # fmt: skip
+    spans: Iterable[Span],
+    *,
+    session: str | None = None,
+    now_ns: int | None = None,
+    raw: bool = False,
+    glyphs: Glyphs = UNICODE,
+) -> ShownSession:
     """A session with these spans taken in at once."""
     spans = list(spans)
     shown = ShownSession(session_of(spans) if session is None else session, glyphs)
@@ -70,9 +74,10 @@ def rows_of(source: Blocks) -> list[Row]:
 def lines_of(source: Blocks, width: int = 24) -> list[str]:
     """Rows as short texts: how deep, marker, glyph, the text's beginning, and how it ended."""
     return [
-        f"{'  ' * row.depth}{row.marker}{row.glyph} {row.text[:width]}".rstrip() + (f" | {row.value}" if row.value else "")
+        f"{'  ' * row.depth}{row.marker}{row.glyph} {row.text[:width]}".rstrip()
+        + (f" | {row.value}" if row.value else "")
         for row in rows_of(source)
-    ]  # fmt: skip
+    ]
 
 
 def check_rows(source: Blocks) -> None:
@@ -228,8 +233,11 @@ class Stage:
         return [
             y
             for y in range(height)
-            if any(segment.style is not None and segment.style.bgcolor == background for segment in self.rows.render_line(y))
-        ]  # fmt: skip
+            if any(
+                segment.style is not None and segment.style.bgcolor == background
+                for segment in self.rows.render_line(y)
+            )
+        ]
 
     async def go_to(self, text: str) -> Row:
         """Put the cursor on the row whose text begins so, as a user would."""
@@ -244,9 +252,12 @@ class Stage:
 
 @asynccontextmanager
 async def pane(
-    state: StateDir, size: tuple[int, int] = NARROW, *, supervisor: Supervisor | None = None,
+    state: StateDir,
+    size: tuple[int, int] = NARROW,
+    *,
+    supervisor: Supervisor | None = None,
     wanted: str | None = None,
-) -> AsyncIterator[Stage]:  # fmt: skip
+) -> AsyncIterator[Stage]:
     """A pane on the journal of `state`, on a screen of this size."""
     app = TraceApp(state, supervisor=supervisor, wanted=wanted)
     async with app.run_test(size=size) as pilot:
@@ -257,7 +268,13 @@ async def pane(
 
 
 def wire_turn(
-    trace: int, *, calls: int = 2, root: bool = True, session: str = "s", at_s: int | None = None, first: int = 0
+    trace: int,
+    *,
+    calls: int = 2,
+    root: bool = True,
+    session: str = "s",
+    at_s: int | None = None,
+    first: int = 0,
 ) -> list[trace_pb2.Span]:
     """A turn as its spans arrive, children first. Ids and times follow from the number of its trace."""
     number, start = trace * 1_000, SECOND * (1_000 + 10 * trace if at_s is None else at_s)
@@ -267,12 +284,27 @@ def wire_turn(
     ]
     if root:
         spans.append(
-            wire_span(number + 1, parent=number, trace=trace, name="llm.gpt", start_ns=start, end_ns=start + 4 * SECOND,
-                      session__id=session)  # fmt: skip
+            wire_span(
+                number + 1,
+                parent=number,
+                trace=trace,
+                name="llm.gpt",
+                start_ns=start,
+                end_ns=start + 4 * SECOND,
+                session__id=session,
+            )
         )
         spans.append(
-            wire_span(number, trace=trace, name="agent", start_ns=start, end_ns=start + 5 * SECOND,
-                      session__id=session, input__value=f"turn {trace}", hermes__turn__final_status="completed")  # fmt: skip
+            wire_span(
+                number,
+                trace=trace,
+                name="agent",
+                start_ns=start,
+                end_ns=start + 5 * SECOND,
+                session__id=session,
+                input__value=f"turn {trace}",
+                hermes__turn__final_status="completed",
+            )
         )
     return spans
 
@@ -284,9 +316,17 @@ def wire_command(trace: int, index: int, *, session: str = "s", code: int = 0, *
     result = json.dumps({"output": f"out {trace}.{index}\n", "exit_code": code, "error": None})
     start = said.pop("start_ns", SECOND * (1_000 + 10 * trace) + index * SECOND // 100)
     return wire_span(
-        number + 10 + index, parent=number + 1, trace=trace, name="tool.terminal", session__id=session,
-        input__value=arguments, output__value=result, start_ns=start, end_ns=start + SECOND // 200, **said,
-    )  # fmt: skip
+        number + 10 + index,
+        parent=number + 1,
+        trace=trace,
+        name="tool.terminal",
+        session__id=session,
+        input__value=arguments,
+        output__value=result,
+        start_ns=start,
+        end_ns=start + SECOND // 200,
+        **said,
+    )
 
 
 def key_of(span: trace_pb2.Span) -> RowKey:

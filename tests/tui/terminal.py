@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 import pyte
 
 DEADLINE_S = 60.0
+SIZES = frozenset({"COLUMNS", "LINES"})
+"""Variables that would be believed more than the terminal; pytest-xdist sets them."""
 
 
 class Terminal:
@@ -26,6 +28,7 @@ class Terminal:
         self, command: Sequence[str], *, size: tuple[int, int] = (80, 24), environment: Mapping[str, str]
     ) -> None:
         width, height = size
+        environment = {name: value for name, value in environment.items() if name not in SIZES}
         self.written = b""
         self._screen = pyte.Screen(width, height)
         self._stream = pyte.ByteStream(self._screen)
@@ -33,9 +36,13 @@ class Terminal:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
         self.process = subprocess.Popen(
-            list(command), stdin=slave, stdout=slave, stderr=slave, env=dict(environment),
+            list(command),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
             start_new_session=True,
-        )  # fmt: skip
+        )
         os.close(slave)
         self._reading = threading.Thread(target=self._read, daemon=True)
         self._reading.start()

@@ -53,7 +53,13 @@ SENTENCES = {
     "tool": (wire_span(1, name="tool.read_file"), "Tool read_file, done after 1.0s"),
     "failed tool": (wire_span(1, name="tool.read_file", status=2), "Tool read_file, failed after 1.0s"),
     "model call": (
-        wire_span(1, name="api.gpt", gen_ai__response__model="gpt", llm__token_count__prompt=4, llm__response__tool_calls=2),
+        wire_span(
+            1,
+            name="api.gpt",
+            gen_ai__response__model="gpt",
+            llm__token_count__prompt=4,
+            llm__response__tool_calls=2,
+        ),
         "Model call to gpt, answered after 1.0s, asked for 2 tool calls",
     ),
     "failed model call": (wire_span(1, name="api.gpt", status=2), "Model call to a model, failed after 1.0s"),
@@ -61,11 +67,14 @@ SENTENCES = {
         wire_span(1, name="approval.rm", hermes__approval__granted=True, hermes__approval__choice="once"),
         "Approval: allowed once after 1.0s",
     ),
-    "turn": (wire_span(1, name="agent", hermes__turn__final_status="completed"), "Turn agent, completed after 1.0s"),
+    "turn": (
+        wire_span(1, name="agent", hermes__turn__final_status="completed"),
+        "Turn agent, completed after 1.0s",
+    ),
     "subagent": (wire_span(1, name="subagent.worker"), "Subagent subagent.worker after 1.0s"),
     "skill": (wire_span(1, name="skill.git"), "Skill skill.git after 1.0s"),
     "other": (wire_span(1, name="chain"), "Span chain after 1.0s"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SENTENCES)
@@ -78,16 +87,41 @@ def test_the_first_line_is_one_sentence(case: str) -> None:
 
 def test_a_command_page_has_its_parts_in_order() -> None:
     page = page_of(terminal(**{"some.key": "some value"}), input_tokens=1_200, cost=0.5)
-    parts = ["Command", "Output", "Time", "Tokens", "Status", "Delivery", "Ids", "Attributes (4)", "Resource (0)"]
+    parts = [
+        "Command",
+        "Output",
+        "Time",
+        "Tokens",
+        "Status",
+        "Delivery",
+        "Ids",
+        "Attributes (4)",
+        "Resource (0)",
+    ]
     lines = page.split("\n")
     assert [line for line in lines if line in parts] == parts
     assert lines[lines.index("Command") + 1] == "ls /nope; exit 3"
     assert lines[lines.index("Output") + 1 :][:2] == ["ls: no such file", "second line"]
-    for text in ("in           /srv", "took         1.000 s", "input        1,200  (1.2k)", "cost         $0.5000",
-                 "session      s", "trace        " + "0" * 31 + "1", "MLflow       tr-" + "0" * 31 + "1",
-                 "parent       (root)", "some.key some value", "started      1970-01-01 00:16:41.000"):  # fmt: skip
+    for text in (
+        "in           /srv",
+        "took         1.000 s",
+        "input        1,200  (1.2k)",
+        "cost         $0.5000",
+        "session      s",
+        "trace        " + "0" * 31 + "1",
+        "MLflow       tr-" + "0" * 31 + "1",
+        "parent       (root)",
+        "some.key some value",
+        "started      1970-01-01 00:16:41.000",
+    ):
         assert text in lines, text
     assert "more characters" not in page
+
+
+def test_an_empty_output_is_called_so() -> None:
+    empty = terminal(**{"output.value": json.dumps({"output": "", "exit_code": 0})})
+    assert "\nOutput\n(empty)\n" in page_of(empty)
+    assert "\nOutput\n(none arrived)\n" in page_of(wire_span(1, name="tool.terminal"))
 
 
 def test_line_ends_of_a_value_are_not_called_hidden() -> None:
@@ -110,7 +144,7 @@ def test_what_is_left_out_is_counted() -> None:
 
 def test_json_is_laid_out() -> None:
     value = {"a": {"b": [1, "two\nlines", {}], "c": None}, "d": []}
-    expected = 'a:\n  b:\n    - 1\n    - two\n      lines\n    - {}\n  c: null\nd: []'
+    expected = "a:\n  b:\n    - 1\n    - two\n      lines\n    - {}\n  c: null\nd: []"
     assert lay_out(json.dumps(value)) == expected
     assert lay_out(value) == expected
 
@@ -174,7 +208,10 @@ def test_events_status_and_links_are_there() -> None:
     event.attributes.add(key="exception.type").value.string_value = "ValueError"
     wire.links.add(trace_id=b"t" * 16, span_id=b"l" * 8)
     page = page_of(wire)
-    assert "ERROR\nboom\nbang\n1970-01-01 00:25:00.000  event exception\n  exception.type\n    ValueError\n" in page
+    assert (
+        "ERROR\nboom\nbang\n1970-01-01 00:25:00.000  event exception\n  exception.type\n    ValueError\n"
+        in page
+    )
     assert f"link         {(b't' * 16).hex()} {(b'l' * 8).hex()}" in page
 
 
@@ -210,14 +247,17 @@ def test_the_bar_shows_where_in_the_turn_the_span_was() -> None:
 
     def bar(span: Span) -> tuple[str, str]:
         page = describe(span, None, turn, glyphs=ASCII).plain
-        line = next(line for line in page.split("\n") if line.startswith("  -") or line.startswith("  ="))
+        line = next(line for line in page.split("\n") if line.startswith(("  -", "  =")))
         drawn, _, rest = line.strip().partition("  ")
         return drawn, rest
 
     whole, half, last = (bar(span) for span in spans)
     width = len(whole[0])
     assert whole[0] == "=" * width
-    assert half == ("-" * (width // 2) + "=" * (width // 4) + "-" * (width - width // 2 - width // 4), "+50.0 s of 100.0 s")
+    assert half == (
+        "-" * (width // 2) + "=" * (width // 4) + "-" * (width - width // 2 - width // 4),
+        "+50.0 s of 100.0 s",
+    )
     assert last[0] == "-" * (width - 1) + "="
 
 

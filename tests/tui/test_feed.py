@@ -15,7 +15,16 @@ from hermes_tui.model.span import Delivery, Span
 from hermes_tui.tui import feed as feed_module
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.messages import JournalMoved, SpansArrived
-from tests.support import SECOND, body_of, recorded_requests, recorded_spans, store, trace_id, wait_for, wire_span
+from tests.support import (
+    SECOND,
+    body_of,
+    recorded_requests,
+    recorded_spans,
+    store,
+    trace_id,
+    wait_for,
+    wire_span,
+)
 
 Open = Callable[..., Writer]
 
@@ -187,8 +196,11 @@ def test_the_newest_traces_of_a_long_session_come_first(state: StateDir, open_wr
     count = 60
     numbers = [(7 * number) % count for number in range(count)]  # trace ids say nothing about age
     for at, number in enumerate(numbers):
-        store(writer, span_body(number, f"n{number}", trace=number, start_ns=SECOND * (1_000 + at)),
-              received_ns=at + 1)  # fmt: skip
+        store(
+            writer,
+            span_body(number, f"n{number}", trace=number, start_ns=SECOND * (1_000 + at)),
+            received_ns=at + 1,
+        )
     wait_for(lambda: writer._index.behind is False)
     box = Inbox(state)
     box.feed.start()
@@ -202,7 +214,9 @@ def test_the_newest_traces_of_a_long_session_come_first(state: StateDir, open_wr
     assert [message.complete for message in rest] == [False] * (len(rest) - 1) + [True]
 
 
-def test_switching_away_stops_a_long_session(state: StateDir, open_writer: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_switching_away_stops_a_long_session(
+    state: StateDir, open_writer: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(feed_module, "_FIRST_TRACES", 2)
     monkeypatch.setattr(feed_module, "_MORE_TRACES", 1)
     writer = open_writer()
@@ -243,7 +257,9 @@ def test_a_replaced_journal_is_read_from_its_beginning(inbox: Inbox, state: Stat
         fresh.close()
 
 
-def test_a_rebuilt_index_is_read_from_its_beginning(inbox: Inbox, state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuilt_index_is_read_from_its_beginning(
+    inbox: Inbox, state: StateDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A newer relay may drop the index and make it anew: same file, another epoch, other revisions."""
     first = Writer(state, synchronous="OFF")
     store(first, span_body(1, "one"), span_body(2, "two"))

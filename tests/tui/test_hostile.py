@@ -1,4 +1,4 @@
-"""Whatever spans hold, it is shown and never obeyed: on every line of every view, and in the bytes written."""
+"""Whatever spans hold is shown and never obeyed: on every line of every view, and in the bytes written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.tui.screens.details import DetailsScreen
 from tests.support import SECOND, body_of, store, trace_id
 from tests.tui import hostile
-from tests.tui.stage import Clock, FakeRelay, FakeSupervisor, Stage, pane
+from tests.tui.stage import FakeRelay, FakeSupervisor, Stage, pane
 from tests.tui.terminal import Terminal
 
 Open = Callable[..., Writer]
@@ -110,7 +110,9 @@ async def test_sessions_header_and_footer_obey_nothing(state: StateDir, open_wri
 
 
 async def test_trouble_and_addresses_obey_nothing(state: StateDir) -> None:
-    supervisor = FakeSupervisor(None, [RuntimeError(hostile.ALL), FakeRelay(http=hostile.ALL, destination=hostile.ALL)])
+    supervisor = FakeSupervisor(
+        None, [RuntimeError(hostile.ALL), FakeRelay(http=hostile.ALL, destination=hostile.ALL)]
+    )
     async with pane(state, (100, 60), supervisor=supervisor, wanted="http://other") as stage:
         await stage.shows("cannot be started")
         check(stage)
@@ -145,15 +147,30 @@ _SEQUENCE = re.compile(CSI + rb"|" + OTHER)
 
 @pytest.mark.usefixtures("stored")
 def test_the_bytes_written_to_a_terminal_hold_no_hostile_sequence(state: StateDir, tmp_path: Path) -> None:
-    environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONWARNINGS": "error"}
+    environment = {
+        **os.environ,
+        "TERM": "xterm-256color",
+        "COLORTERM": "truecolor",
+        "PYTHONWARNINGS": "error",
+    }
     command = [sys.executable, "-c", PANE, str(state.path)]
     with Terminal(command, size=(100, 40), environment=environment) as terminal:
         terminal.shows("2 Commands")
         for key, text in (
-            ("\x1b[H", "▾ 1"), ("2", "00:16"), ("1", "▾ 1"), ("\x1b[F", "⧉"), ("\r", "esc back"), ("x", "esc back"),
-            ("p", "esc back"), ("\x1b", "2 Commands"), ("s", "Sessions, newest"), ("?", "Sessions, newest"),
-            ("\x1b", ""), ("?", "Keys"), ("\x1b", ""),
-        ):  # fmt: skip
+            ("\x1b[H", "▾ 1"),
+            ("2", "00:16"),
+            ("1", "▾ 1"),
+            ("\x1b[F", "⧉"),
+            ("\r", "esc back"),
+            ("x", "esc back"),
+            ("p", "esc back"),
+            ("\x1b", "2 Commands"),
+            ("s", "Sessions, newest"),
+            ("?", "Sessions, newest"),
+            ("\x1b", ""),
+            ("?", "Keys"),
+            ("\x1b", ""),
+        ):
             terminal.send(key)
             terminal.shows(text)
             if key == "\x1b":

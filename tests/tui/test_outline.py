@@ -33,7 +33,13 @@ def turn_with(trace: int, *, calls: int = 2, **said: object) -> list[Span]:
     at = SECOND * (1_000 + trace * 10)
     root = agent_span(first, trace=trace, start_ns=at, end_ns=at + 5 * SECOND, prompt=f"turn {trace}", **said)
     wrapper = make_span(
-        first + 1, parent=first, trace=trace, role=Role.WRAPPER, kind=Kind.LLM, start_ns=at, end_ns=at + 4 * SECOND
+        first + 1,
+        parent=first,
+        trace=trace,
+        role=Role.WRAPPER,
+        kind=Kind.LLM,
+        start_ns=at,
+        end_ns=at + 4 * SECOND,
     )
     commands = [
         command(first + 2 + number, parent=first + 1, trace=trace, start_ns=at + SECOND * number)
@@ -44,7 +50,9 @@ def turn_with(trace: int, *, calls: int = 2, **said: object) -> list[Span]:
 
 def command(number: int, **said: object) -> Span:
     facts = {"name": "tool.terminal", "kind": Kind.TOOL, "role": Role.TOOL, "tool": "terminal"}
-    return make_span(number, **{**facts, "command": f"echo {number}", "exit_code": 0, "outcome": "completed", **said})
+    return make_span(
+        number, **{**facts, "command": f"echo {number}", "exit_code": 0, "outcome": "completed", **said}
+    )
 
 
 # ---- what is drawn
@@ -77,8 +85,15 @@ def test_the_same_turn_done() -> None:
     assert head.text.startswith("[[s:multi]] Exercise the shell")
     assert (head.note, head.time, head.value, head.since_ns) == ("✓", "14s", "254.5k", 0)
     assert [row.value for row in below if row.glyph == "$"] == [
-        "✓", "✗ 3", "✓", "✓", "✓", "exit ?", "✓", "✓",
-    ]  # fmt: skip
+        "✓",
+        "✗ 3",
+        "✓",
+        "✓",
+        "✓",
+        "exit ?",
+        "✓",
+        "✓",
+    ]
     assert {row.depth for row in below} == {1}
     assert any(row.text.startswith("read_file /nope") and row.value == "✗" for row in below)
 
@@ -87,8 +102,11 @@ def test_only_the_newest_turn_is_open() -> None:
     shown = show(spans_until("approval"))
     turns = [row for row in rows_of(shown.tree) if row.key[2] == "turn"]
     assert [(row.marker, row.glyph, row.note) for row in turns] == [
-        ("▾", "4", "✓"), ("▸", "3", "✓ 1 $"), ("▸", "2", "✓ 1 $"), ("▸", "1", "✓ 1 $"),
-    ]  # fmt: skip
+        ("▾", "4", "✓"),
+        ("▸", "3", "✓ 1 $"),
+        ("▸", "2", "✓ 1 $"),
+        ("▸", "1", "✓ 1 $"),
+    ]
     assert "  ? denied: rm -rf /srv/lab/" in lines_of(shown.tree)
 
 
@@ -195,7 +213,13 @@ def test_a_placeholder_is_filled_in_place() -> None:
     root = agent_span(0, prompt="turn", end_ns=SECOND * 1_900)
     below = [command(11, parent=10, **child), command(12, parent=10, **child)]
     parent = make_span(
-        10, parent=0, name="subagent.worker", kind=Kind.AGENT, role=Role.SUBAGENT, prompt="job", end_ns=SECOND * 1_100
+        10,
+        parent=0,
+        name="subagent.worker",
+        kind=Kind.AGENT,
+        role=Role.SUBAGENT,
+        prompt="job",
+        end_ns=SECOND * 1_100,
     )
     shown = show([root, *below], session="s", now_ns=NOW)
     before = rows_of(shown.tree)
@@ -236,7 +260,9 @@ def test_the_keys_of_rows_never_change_while_a_recording_arrives(name: str) -> N
             shown.tree.set_fold((*turn.key, "turn"), False)
         shown.refresh(span.end_ns + SECOND)
         now = {row.key: row for row in rows_of(shown.tree)}
-        lost = [row for key, row in seen.items() if key not in now and row.style not in ("missing", "subagent")]
+        lost = [
+            row for key, row in seen.items() if key not in now and row.style not in ("missing", "subagent")
+        ]
         assert [row for row in lost if row.key[1] != b"late"] == []
         seen |= now
 
@@ -320,8 +346,10 @@ def test_folds_outlive_new_spans() -> None:
     shown.add([*turn_with(2), command(98, parent=1, trace=0), command(99, parent=101, trace=1)])
     shown.refresh(NOW)
     assert [(row.text, row.marker) for row in rows_of(shown.tree) if row.key[2] == "turn"] == [
-        ("turn 2", "▾"), ("turn 1", "▸"), ("turn 0", "▾"),
-    ]  # fmt: skip
+        ("turn 2", "▾"),
+        ("turn 1", "▸"),
+        ("turn 0", "▾"),
+    ]
     assert any(row.text == "echo 98" for row in rows_of(shown.tree))
 
 

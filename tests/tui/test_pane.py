@@ -27,7 +27,6 @@ from tests.tui.stage import (
     Clock,
     FakeRelay,
     FakeSupervisor,
-    Stage,
     head_of,
     key_of,
     pane,
@@ -43,7 +42,9 @@ pytestmark = pytest.mark.usefixtures("clock")
 
 
 @SIZES
-async def test_follows_the_newest_until_the_user_moves(state: StateDir, play: Play, size: tuple[int, int]) -> None:
+async def test_follows_the_newest_until_the_user_moves(
+    state: StateDir, play: Play, size: tuple[int, int]
+) -> None:
     play(*wire_turn(0))
     async with pane(state, size) as stage:
         await stage.shows("turn 0", "echo 0.1")
@@ -333,8 +334,15 @@ async def test_details_follow_their_span(state: StateDir, play: Play) -> None:
         await stage.press("down", "down")
         page = stage.app.screen.query_one("#page", Details)
         await stage.until(lambda: page.scroll_offset.y == 2)
-        play(wire_span(1, name="tool.terminal", session__id="s", input__value='{"command": "sleep 9"}',
-                       output__value='{"output": "x", "exit_code": 7}'))  # fmt: skip
+        play(
+            wire_span(
+                1,
+                name="tool.terminal",
+                session__id="s",
+                input__value='{"command": "sleep 9"}',
+                output__value='{"output": "x", "exit_code": 7}',
+            )
+        )
         await stage.until(lambda: "exit 7" in str(page.children[0].render()))
         assert page.scroll_offset.y == 2
         await stage.press("n")
@@ -435,7 +443,9 @@ async def start_sessions(play: Play, *names: str) -> None:
         play(*wire_turn(number, session=name))
 
 
-async def test_a_newer_session_is_taken_when_nothing_runs_and_nobody_reads(state: StateDir, play: Play) -> None:
+async def test_a_newer_session_is_taken_when_nothing_runs_and_nobody_reads(
+    state: StateDir, play: Play
+) -> None:
     play(*wire_turn(0, session="first"))
     async with pane(state) as stage:
         await stage.shows("turn 0", "first")
@@ -489,8 +499,13 @@ async def test_brackets_go_through_the_sessions(state: StateDir, play: Play) -> 
     async with pane(state) as stage:
         await stage.until(lambda: stage.app.shown.id == "three")
         for key, session in (
-            ("[", "two"), ("[", "one"), ("[", "one"), ("]", "two"), ("]", "three"), ("]", "three"),
-        ):  # fmt: skip
+            ("[", "two"),
+            ("[", "one"),
+            ("[", "one"),
+            ("]", "two"),
+            ("]", "three"),
+            ("]", "three"),
+        ):
             await stage.press("left_square_bracket" if key == "[" else "right_square_bracket")
             await stage.until(lambda session=session: stage.app.shown.id == session)  # type: ignore[misc]
         await stage.shows("turn 2")
@@ -532,7 +547,9 @@ async def test_help_lists_every_binding(state: StateDir, play: Play, size: tuple
         await stage.press("question_mark")
         assert isinstance(stage.app.screen, HelpScreen)
         text = "\n".join(
-            line.text for static in stage.app.screen.query("Static") for line in static.render_lines(static.size.region)
+            line.text
+            for static in stage.app.screen.query("Static")
+            for line in static.render_lines(static.size.region)
         )
         rows = {tuple(line.split()) for line in text.split("\n")}
         for binding in declared():
@@ -551,9 +568,14 @@ async def test_escape_never_quits(state: StateDir, play: Play) -> None:
         play(*wire_turn(0))
         await stage.shows("turn 0")
         for keys in (
-            ("escape",), ("2", "escape"), ("enter", "escape"), ("question_mark", "escape"), ("s", "escape"),
-            ("enter", "question_mark", "escape", "escape"), ("escape", "escape", "escape"),
-        ):  # fmt: skip
+            ("escape",),
+            ("2", "escape"),
+            ("enter", "escape"),
+            ("question_mark", "escape"),
+            ("s", "escape"),
+            ("enter", "question_mark", "escape", "escape"),
+            ("escape", "escape", "escape"),
+        ):
             await stage.press(*keys)
             await stage.press("escape", "escape")
             assert stage.app.is_running
@@ -570,8 +592,33 @@ async def test_q_quits(state: StateDir, play: Play) -> None:
     assert stage.app.return_code == 0
 
 
-@pytest.mark.parametrize("key", ["1", "2", "f", "w", "x", "s", "[", "]", "tab", "enter", "up", "down", "home", "end",
-                                 "pageup", "pagedown", "left", "right", "space", "g", "G", "question_mark"])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "1",
+        "2",
+        "f",
+        "w",
+        "x",
+        "s",
+        "[",
+        "]",
+        "tab",
+        "enter",
+        "up",
+        "down",
+        "home",
+        "end",
+        "pageup",
+        "pagedown",
+        "left",
+        "right",
+        "space",
+        "g",
+        "G",
+        "question_mark",
+    ],
+)
 async def test_every_key_is_harmless_while_nothing_has_arrived(state: StateDir, key: str) -> None:
     async with pane(state) as stage:
         await stage.shows("No spans yet")
@@ -606,9 +653,18 @@ async def test_moving_by_page_and_to_the_edges(state: StateDir, play: Play) -> N
         page = stage.rows.scrollable_content_region.height - 1
         assert page > 5
         for keys, expected in (
-            (("home",), 0), (("pagedown",), page), (("ctrl+f",), 2 * page), (("pageup",), page), (("ctrl+b",), 0),
-            (("up",), 0), (("end",), 100), (("down",), 100), (("g",), 0), (("j", "j", "k"), 1), (("G",), 100),
-        ):  # fmt: skip
+            (("home",), 0),
+            (("pagedown",), page),
+            (("ctrl+f",), 2 * page),
+            (("pageup",), page),
+            (("ctrl+b",), 0),
+            (("up",), 0),
+            (("end",), 100),
+            (("down",), 100),
+            (("g",), 0),
+            (("j", "j", "k"), 1),
+            (("G",), 100),
+        ):
             await stage.press(*keys)
             assert stage.rows.source.find(stage.cursor) == expected, keys
             assert stage.drawn_cursor == [stage.cursor_line], keys
@@ -641,7 +697,21 @@ async def test_resizing_keeps_cursor_and_folds(state: StateDir, play: Play) -> N
         assert row.key == head_of(2)
 
 
-async def test_widening_while_details_are_open_comes_back_to_the_wide_pane(state: StateDir, play: Play) -> None:
+async def test_widening_shows_the_details_beside_the_tree(state: StateDir, play: Play) -> None:
+    play(*wire_turn(0))
+    async with pane(state, NARROW) as stage:
+        await stage.shows("echo 0.1")
+        assert "out 0.1" not in stage.text
+        await stage.pilot.resize_terminal(*WIDE)
+        await stage.shows("echo 0.1", "out 0.1")
+        await stage.pilot.resize_terminal(*NARROW)
+        await stage.gone("out 0.1")
+        assert "echo 0.1" in stage.text
+
+
+async def test_widening_while_details_are_open_comes_back_to_the_wide_pane(
+    state: StateDir, play: Play
+) -> None:
     play(*wire_turn(0))
     async with pane(state, NARROW) as stage:
         await stage.shows("echo 0.1")
@@ -729,9 +799,17 @@ async def test_a_turn_that_falls_silent_stops_its_clock(
 
 
 async def test_running_rows_move_and_nothing_else_is_painted(state: StateDir, play: Play) -> None:
-    play(wire_span(1, name="tool.terminal", end_ns=0, session__id="s", input__value='{"command": "sleep 9"}',
-                   start_ns=SECOND * 1_490),
-         *(wire_span(number, name="tool.x", session__id="s") for number in range(2, 8)))  # fmt: skip
+    play(
+        wire_span(
+            1,
+            name="tool.terminal",
+            end_ns=0,
+            session__id="s",
+            input__value='{"command": "sleep 9"}',
+            start_ns=SECOND * 1_490,
+        ),
+        *(wire_span(number, name="tool.x", session__id="s") for number in range(2, 8)),
+    )
     async with pane(state) as stage:
         await stage.shows("sleep 9")
         rows = stage.rows
@@ -758,14 +836,24 @@ async def test_a_finished_session_paints_nothing_by_itself(state: StateDir, play
 @SIZES
 @pytest.mark.parametrize("name", ["shell_corners", "subagent_children", "interrupted"])
 async def test_ascii_shows_only_ascii(
-    state: StateDir, open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch,
-    size: tuple[int, int], name: str,
-) -> None:  # fmt: skip
+    state: StateDir,
+    open_writer: Callable[..., Writer],
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    name: str,
+) -> None:
     monkeypatch.setenv("HERMES_TRACE_ASCII", "1")
     store(open_writer(), *recorded_requests(name))
     async with pane(state, size) as stage:
         await stage.shows("fake-gpt-1")
-        for keys in ((), ("home", "right"), ("2",), ("1", "enter"), ("escape", "question_mark"), ("escape", "s")):
+        for keys in (
+            (),
+            ("home", "right"),
+            ("2",),
+            ("1", "enter"),
+            ("escape", "question_mark"),
+            ("escape", "s"),
+        ):
             if keys:
                 await stage.press(*keys)
             data = {"\N{RETURN SYMBOL}"}  # stands for a line break in the recording's own text
@@ -796,5 +884,3 @@ async def test_textual_is_not_told_to_read_markup(state: StateDir, play: Play) -
     play(wire_span(0, name="agent", session__id="[b]s[/]", input__value="[red]x[/] [@click=app.quit]y[/]"))
     async with pane(state) as stage:
         await stage.shows("[red]x[/] [@click=app.quit]y[/]", "[b]s[/]")
-
-

@@ -47,9 +47,13 @@ ROWS: dict[str, tuple[Span, tuple[str, str, str]]] = {
     "model call": (call(input_tokens=9_000, output_tokens=200, tool_calls=2), ("◆", "gpt → 2 tools", "9.2k")),
     "model call, one tool": (call(input_tokens=1, tool_calls=1), ("◆", "gpt → 1 tool", "1")),
     "model call, answer": (call(finish_reason="stop"), ("◆", "gpt → answer", "")),
-    "model call failed": (call(status=Status.ERROR, error="429: slow\ndown"), ("◆", "gpt 429: slow⏎down", "✗")),
+    "model call failed": (
+        call(status=Status.ERROR, error="429: slow\ndown"),
+        ("◆", "gpt 429: slow⏎down", "✗"),
+    ),
     "approval": (
-        make_span(1, role=Role.APPROVAL, decision="allowed once", target="rm x"), ("?", "allowed once: rm x", ""),
+        make_span(1, role=Role.APPROVAL, decision="allowed once", target="rm x"),
+        ("?", "allowed once: rm x", ""),
     ),
     "approval waits": (make_span(1, role=Role.APPROVAL, target="rm x"), ("?", "waiting: rm x", "")),
     "subagent": (make_span(1, role=Role.SUBAGENT, prompt="count", name="subagent.a"), ("⧉", "count", "")),
@@ -58,7 +62,7 @@ ROWS: dict[str, tuple[Span, tuple[str, str, str]]] = {
     "agent": (make_span(1, role=Role.AGENT, name="invoke_agent"), ("⧉", "invoke_agent", "")),
     "other": (make_span(1, name="chain"), ("·", "chain", "")),
     "other failed": (make_span(1, name="chain", status=Status.ERROR), ("·", "chain", "✗")),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", ROWS)
@@ -143,7 +147,12 @@ def test_ascii_rows_hold_no_other_glyphs(name: str) -> None:
     rich = show(recorded_spans(name))
     for row, other in zip(rows_of(plain.tree), rows_of(rich.tree), strict=True):
         assert (row.marker + row.glyph + row.note + row.value).isascii()
-        assert (row.key, row.time, row.depth, row.since_ns) == (other.key, other.time, other.depth, other.since_ns)
+        assert (row.key, row.time, row.depth, row.since_ns) == (
+            other.key,
+            other.time,
+            other.depth,
+            other.since_ns,
+        )
     for row in rows_of(plain.commands):
         assert (row.marker + row.glyph + row.value).isascii()
 
@@ -164,11 +173,19 @@ def test_ascii_is_chosen_by_a_variable_or_by_a_poor_locale(monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("number", "text"),
     [
-        (0, "0"), (842, "842"), (999, "999"), (1_000, "1.0k"), (9_200, "9.2k"), (46_123, "46.1k"),
-        (999_949, "999.9k"), (999_950, "1.0M"), (1_300_000, "1.3M"), (999_960_000, "1.0G"),
+        (0, "0"),
+        (842, "842"),
+        (999, "999"),
+        (1_000, "1.0k"),
+        (9_200, "9.2k"),
+        (46_123, "46.1k"),
+        (999_949, "999.9k"),
+        (999_950, "1.0M"),
+        (1_300_000, "1.3M"),
+        (999_960_000, "1.0G"),
         (12_000_000_000, "12.0G"),
     ],
-)  # fmt: skip
+)
 def test_short_number(number: int, text: str) -> None:
     assert short_number(number) == text
 
@@ -176,11 +193,23 @@ def test_short_number(number: int, text: str) -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
-        (None, ""), (0, "0.0s"), (0.04, "0.0s"), (0.84, "0.8s"), (9.94, "9.9s"), (9.96, "10s"), (10, "10s"),
-        (42.9, "42s"), (59.999, "59s"), (60, "1:00"), (727, "12:07"), (3_599, "59:59"), (3_600, "1:00:00"),
-        (11_100, "3:05:00"), (360_000, "100:00:00"),
+        (None, ""),
+        (0, "0.0s"),
+        (0.04, "0.0s"),
+        (0.84, "0.8s"),
+        (9.94, "9.9s"),
+        (9.96, "10s"),
+        (10, "10s"),
+        (42.9, "42s"),
+        (59.999, "59s"),
+        (60, "1:00"),
+        (727, "12:07"),
+        (3_599, "59:59"),
+        (3_600, "1:00:00"),
+        (11_100, "3:05:00"),
+        (360_000, "100:00:00"),
     ],
-)  # fmt: skip
+)
 def test_short_time(seconds: float | None, text: str) -> None:
     assert short_time(seconds) == text
 
@@ -214,10 +243,13 @@ RETRYING: dict[str, object] = {"state": "retrying", "reason": "503 Service Unava
         ({"CONFIRMED": 40, "QUARANTINED": 1}, READY, "MLflow ✗ 1 refused, 40/41 there", "red"),
         ({"QUARANTINED": 1}, HELD, "MLflow ✗ 1 refused, 0/1 there", "red"),
     ],
-)  # fmt: skip
-def test_delivery_word(counts: dict[str, int], exporter: dict[str, object], expected: str, style: str) -> None:
+)
+def test_delivery_word(
+    counts: dict[str, int], exporter: dict[str, object], expected: str, style: str
+) -> None:
     totals = Totals(
-        spans=sum(counts.values()), deliveries=Counter({Delivery[name]: count for name, count in counts.items()})
+        spans=sum(counts.values()),
+        deliveries=Counter({Delivery[name]: count for name, count in counts.items()}),
     )
     assert delivery_word(totals, exporter, UNICODE) == (expected, style)
     assert delivery_word(totals, exporter, ASCII)[0].isascii()

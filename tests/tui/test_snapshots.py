@@ -1,4 +1,4 @@
-"""How the pane looks, on recordings of real sessions, as pictures. `pytest --snapshot-update` makes them anew."""
+"""How the pane looks, on recordings of real sessions. `pytest --snapshot-update` makes the pictures anew."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 from textual.pilot import Pilot
 
 from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery
 from hermes_tui.tui.app import TraceApp
-from tests.support import SECOND, recorded_requests, store
+from tests.support import SECOND, caught_up, recorded_requests, store, wait_for
 from tests.tui.stage import NARROW, WIDE, Clock, FakeRelay, FakeSupervisor, Stage, last_ns, spans_until
 
 Compare = Callable[..., bool]
@@ -21,28 +22,40 @@ Picture = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spinners stand still."""
+    """Spinners stand still, and nothing pops up for a while."""
+    monkeypatch.setattr(TraceApp, "notify", lambda *_, **__: None)
     monkeypatch.setattr("hermes_tui.tui.widgets.row_list._TICK_S", 3_600.0)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
 
 
 @pytest.fixture
 def picture(
-    state: StateDir, open_writer: Callable[..., Writer], snap_compare: Compare, monkeypatch: pytest.MonkeyPatch
+    state: StateDir,
+    open_writer: Callable[..., Writer],
+    snap_compare: Compare,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Picture:
     """Compare the pane after the first requests of a recording, and some keys, with its picture."""
 
     def compare(
-        name: str | None, *, requests: int | None = None, size: tuple[int, int] = NARROW, keys: tuple[str, ...] = (),
-        later_s: float = 0.4, delivery: Delivery | None = None, exporter: dict[str, Any] | None = None,
+        name: str | None,
+        *,
+        requests: int | None = None,
+        size: tuple[int, int] = NARROW,
+        keys: tuple[str, ...] = (),
+        later_s: float = 0.4,
+        delivery: Delivery | None = None,
+        exporter: dict[str, Any] | None = None,
         wait: Callable[[Stage], Awaitable[None]] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         spans = spans_until(name, requests) if name is not None else []
         clock = Clock(last_ns(spans) + int(later_s * SECOND) if spans else SECOND).install(monkeypatch)
         if name is not None:
             writer = open_writer(forward=delivery is not None)
             for at, body in enumerate(recorded_requests(name)[:requests]):
                 store(writer, body, received_ns=clock.now_ns - (100 - at) * SECOND)
+            with Reader(state.journal) as reader:
+                wait_for(lambda: caught_up(reader))
             if delivery is not None and delivery is not Delivery.QUEUED:
                 marks = [(span.trace_id, span.span_id, span.end_ns) for span in spans]
                 writer.mark(marks, delivery, destination="d").result(20)
@@ -78,7 +91,9 @@ def test_done_narrow(picture: Picture) -> None:
 
 
 def test_done_wide(picture: Picture) -> None:
-    picture("shell_corners", size=WIDE, delivery=Delivery.CONFIRMED, keys=("home", "down", "down", "down", "down"))
+    picture(
+        "shell_corners", size=WIDE, delivery=Delivery.CONFIRMED, keys=("home", "down", "down", "down", "down")
+    )
 
 
 def test_interrupted_narrow(picture: Picture) -> None:

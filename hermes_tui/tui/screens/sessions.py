@@ -18,7 +18,6 @@ from hermes_tui.figures import short_time
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.tui.glyphs import Glyphs
 
-
 _NAME = 200  # characters of a session's name
 
 
@@ -52,7 +51,9 @@ class SessionsScreen(ModalScreen[str | None]):
         ago = short_time(max(0.0, time.time() - row.received_ns / 1e9))
         mark = f"{self._glyphs.running} " if row.session == self._shown else "  "
         turns = f"{row.traces} trace{'s' if row.traces != 1 else ''}"
-        text = Text.assemble(mark, (neutral.line(row.session[:_NAME]), "bold"), (f"  {turns}, {ago} ago", "dim"))
+        text = Text.assemble(
+            mark, (neutral.line(row.session[:_NAME]), "bold"), (f"  {turns}, {ago} ago", "dim")
+        )
         return Option(text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:

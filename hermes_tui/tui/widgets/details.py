@@ -10,6 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
+from hermes_tui.tui.messages import DetailsShown
+
 
 class Details(VerticalScroll, can_focus=True):
     """Shows a page; the scroll position survives an update of the same span."""
@@ -28,6 +30,9 @@ class Details(VerticalScroll, can_focus=True):
 
     def compose(self) -> ComposeResult:
         yield self._page
+
+    def on_show(self) -> None:
+        self.post_message(DetailsShown())
 
     def show(self, subject: object, page: Text) -> None:
         """Replace the page; another `subject` starts at the top."""
