@@ -110,7 +110,7 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url)
+    sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url))
 
 
 def relay_arguments(flags: dict[str, Any]) -> list[str]:
@@ -133,10 +133,13 @@ def relay_environment(flags: dict[str, Any]) -> dict[str, str]:
     return environment
 
 
-def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> None:
+def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> int:
+    """Show the pane until it is left; the exit status."""
     from hermes_tui.tui.app import TraceApp
 
-    TraceApp(state, supervisor=supervisor, wanted=wanted).run()
+    app = TraceApp(state, supervisor=supervisor, wanted=wanted)
+    app.run()
+    return app.return_code or 0
 
 
 def need_terminal() -> None:
@@ -151,15 +154,16 @@ def demo(speed: float) -> None:
     need_terminal()
     from hermes_tui.relay.launch import LaunchError, private_relay
 
-    # Closing the terminal or a plain kill must clean up as leaving the pane does.
+    # Closing the terminal or a plain kill must clean up as leaving the pane does, also before it opens.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     try:
         recording = resources.files("hermes_tui.recordings").joinpath(DEMO)
         with resources.as_file(recording) as file, private_relay(play=file, speed=speed) as state:
-            run_pane(state, supervisor=None)
+            code = run_pane(state, supervisor=None)
     except (LaunchError, StateError) as error:
         fail(str(error))
+    sys.exit(code)
 
 
 @main.command()

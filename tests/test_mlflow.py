@@ -22,7 +22,7 @@ from tests.processes import (
     run_cli,
     span_keys,
 )
-from tests.support import RECORDINGS, body_of, recorded_requests, wait_for, wire_span
+from tests.support import body_of, recorded_requests, wait_for, wire_span
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("mlflow"), pytest.mark.timeout(600)]
 
@@ -100,7 +100,7 @@ def test_every_span_of_the_recordings_is_in_mlflow(
     assert relay.stop() == 0
 
 
-def test_replay_needs_nothing_but_the_relay(
+def test_settings_name_the_experiment_and_metrics_stay_out(
     mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
 ) -> None:
     state = StateDir(tmp_path / "state")
@@ -113,8 +113,6 @@ def test_replay_needs_nothing_but_the_relay(
     (trace,) = {key[0] for key in span_keys(body)}
     assert read_back(mlflow, trace) == set(span_keys(body))
     assert experiment_of(mlflow, trace) == experiment
-    file = str(RECORDINGS / "metrics_logs.otlp.jsonl")
-    assert run_cli("replay", file, "--speed", "0", "--state-dir", str(state.path)).returncode == 0
     assert relay.stop() == 0
 
 

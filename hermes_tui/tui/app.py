@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import signal
 import sqlite3
+import threading
 import time
 from typing import Any, ClassVar
 
@@ -42,6 +45,7 @@ from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
 
+_LAST_S = 5
 _CLOCK_S = 5.0  # a turn that fell silent is noticed within this time
 
 
@@ -88,30 +92,51 @@ class TraceApp(App[None]):
         self._unseen = 0
         self._loading = False
         self._full = False
+        self._view = "empty"
         self._reader: Reader | None = None
         self._main: Screen[Any]
+        # Kept, not looked up: what arrives while the pane closes still finds them.
+        self._header = Header(self.glyphs)
+        self._footer = Footer(self.glyphs)
+        self._empty = Empty(id="empty")
+        self._tree = TraceTree(self.shown.tree, id="tree")
+        self._commands = CommandList(self.shown.commands, id="commands")
+        self._side = Details(id="side")
 
     # --- layout and life
 
     def compose(self) -> ComposeResult:
-        yield Header(self.glyphs)
+        yield self._header
         yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
         with Horizontal(id="body"):
             with ContentSwitcher(id="views", initial="empty"):
-                yield Empty(id="empty")
-                yield TraceTree(self.shown.tree, id="tree")
-                yield CommandList(self.shown.commands, id="commands")
-            yield Details(id="side")
-        yield Footer(self.glyphs)
+                yield self._empty
+                yield self._tree
+                yield self._commands
+            yield self._side
+        yield self._footer
 
     def on_mount(self) -> None:
         self._main = self.screen
         self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
+        self._obey_signals()
         self._feed.start()
         if self._supervision is not None:
             self._supervision.start()
         self.set_interval(_CLOCK_S, self._look_at_clock)
         self._show_footer()
+
+    def _obey_signals(self) -> None:
+        """End properly when the terminal is closed or the process is told to: the demo has to clean up."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._end, number)
+
+    def _end(self, number: int) -> None:
+        signal.alarm(_LAST_S)  # a terminal that is gone can make any farewell hang
+        self.exit(return_code=128 + number)
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -153,7 +178,7 @@ class TraceApp(App[None]):
 
     def on_relay_moved(self, message: RelayMoved) -> None:
         self._relay, self._trouble = message.relay, message.trouble
-        self._main.query_one(Empty).show(message.relay, message.trouble)
+        self._empty.show(message.relay, message.trouble)
         self._show_header()
 
     def _open(self, session: str) -> None:
@@ -166,8 +191,7 @@ class TraceApp(App[None]):
             rows.cursor = None
             rows.following = True
         self._unseen = 0
-        switcher = self._main.query_one(ContentSwitcher)
-        if switcher.current == "empty":
+        if self._view == "empty":
             self.action_view("tree")
 
     def _refresh(self) -> None:
@@ -193,28 +217,15 @@ class TraceApp(App[None]):
     # --- what is shown
 
     @property
-    def _tree(self) -> TraceTree:
-        return self._main.query_one(TraceTree)
-
-    @property
-    def _commands(self) -> CommandList:
-        return self._main.query_one(CommandList)
-
-    @property
     def _rows(self) -> RowList:
         return self._commands if self._view == "commands" else self._tree
 
-    @property
-    def _view(self) -> str:
-        return self._main.query_one(ContentSwitcher).current or "empty"
-
     def _show_header(self) -> None:
-        header = self._main.query_one(Header)
         trouble = self._trouble or self._mismatch()
         if not self.shown.id:
-            header.data = HeaderData(trouble=trouble)
+            self._header.data = HeaderData(trouble=trouble)
             return
-        header.data = self.shown.header(self._exporter, trouble, time.time_ns())
+        self._header.data = self.shown.header(self._exporter, trouble, time.time_ns())
 
     def _mismatch(self) -> str:
         """The pane's settings name another destination than the running relay's."""
@@ -226,7 +237,7 @@ class TraceApp(App[None]):
     def _show_footer(self) -> None:
         others = self._journal.newest not in (None, self.shown.id)
         keys = [("s", "new session" if others else "sessions"), ("?", "keys"), ("q", "quit")]
-        self._main.query_one(Footer).data = FooterData(
+        self._footer.data = FooterData(
             view=self._view,
             commands=len(self.shown.commands),
             failed=self.shown.commands.failed,
@@ -243,7 +254,7 @@ class TraceApp(App[None]):
         if isinstance(screen, DetailsScreen):
             screen.show(key, self._page(key))
         elif self._main.has_class("-wide"):
-            self._main.query_one("#side", Details).show(key, self._page(key))
+            self._side.show(key, self._page(key))
 
     def _page(self, key: RowKey) -> Text:
         span, turn = self.shown.find(key)
@@ -283,7 +294,7 @@ class TraceApp(App[None]):
             self._tree.rows_changed()
             self._tree.go_to(message.key)
         elif self._main.has_class("-wide"):
-            self._main.query_one("#side", Details).focus()
+            self._side.focus()
         else:
             self.push_screen(DetailsScreen(self.glyphs), self._after_details)
 
@@ -299,6 +310,7 @@ class TraceApp(App[None]):
     def action_view(self, view: str) -> None:
         if not self.shown.id:
             return
+        self._view = view
         self._main.query_one(ContentSwitcher).current = view
         self._rows.focus()
         self._show_details()
@@ -333,14 +345,14 @@ class TraceApp(App[None]):
         """Between the rows and the details beside them; on other screens as Textual does."""
         if self.screen is not self._main:
             self.screen.focus_next()
-        elif self.focused is self._main.query_one("#side", Details):
+        elif self.focused is self._side:
             self._rows.focus()
         elif self._main.has_class("-wide"):
-            self._main.query_one("#side", Details).focus()
+            self._side.focus()
 
     def action_leave(self) -> None:
         """Never quits: from the details to the rows, from the commands to the tree."""
-        if self.focused is self._main.query_one("#side", Details):
+        if self.focused is self._side:
             self._rows.focus()
         elif self._view == "commands":
             self.action_view("tree")

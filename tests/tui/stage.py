@@ -27,7 +27,7 @@ from hermes_tui.tui.widgets.row_list import RowList
 from tests.support import SECOND, recorded_requests, spans_in, trace_id, wire_span
 
 NARROW, WIDE = (60, 20), (120, 30)
-DEADLINE_S = 8.0
+DEADLINE_S = 30.0
 
 
 # ---- without a screen

@@ -27,6 +27,7 @@ from tests.tui.stage import (
     Clock,
     FakeRelay,
     FakeSupervisor,
+    Stage,
     head_of,
     key_of,
     pane,
@@ -454,43 +455,66 @@ async def test_a_newer_session_is_taken_when_nothing_runs_and_nobody_reads(
         assert "turn 0" not in stage.text
 
 
-async def test_a_newer_session_waits_while_the_shown_one_runs(state: StateDir, play: Play) -> None:
+def sessions_asked_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every session that the pane asks its feed for from now on."""
+    asked: list[str] = []
+    show = stage.app._feed.show
+
+    def shown(session: str) -> None:
+        asked.append(session)
+        show(session)
+
+    monkeypatch.setattr(stage.app._feed, "show", shown)
+    return asked
+
+
+async def test_a_newer_session_waits_while_the_shown_one_runs(
+    state: StateDir, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(*wire_turn(0, session="first", root=False))
     async with pane(state) as stage:
         await stage.shows("(turn in progress)", "first")
+        asked = sessions_asked_for(stage, monkeypatch)
         play(*wire_turn(1, session="second"))
         await stage.until(lambda: "s new session" in stage.footer)
         play(wire_command(0, 5, session="first"))
         await stage.shows("echo 0.5")
         play(wire_command(1, 5, session="second"))
         await stage.until(lambda: "s new session" in stage.footer)
-        assert stage.app.shown.id == "first"
+        assert asked == []
         await stage.press("f")
         await stage.shows("turn 1", "second")
+        assert asked == ["second"]
 
 
-async def test_a_newer_session_waits_while_the_user_reads(state: StateDir, play: Play) -> None:
+async def test_a_newer_session_waits_while_the_user_reads(
+    state: StateDir, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
     play(*wire_turn(0, session="first"))
     async with pane(state) as stage:
         await stage.shows("turn 0", "first")
+        asked = sessions_asked_for(stage, monkeypatch)
         await stage.press("up")
         play(*wire_turn(1, session="second"))
-        await stage.until(lambda: "s new session" in stage.footer or "f follow" in stage.footer)
         await stage.until(lambda: stage.app._journal.newest == "second")
+        assert asked == []
         assert stage.app.shown.id == "first"
         await stage.press("f")
         await stage.shows("turn 1", "second")
 
 
-async def test_a_session_that_was_chosen_is_kept(state: StateDir, play: Play) -> None:
+async def test_a_session_that_was_chosen_is_kept(
+    state: StateDir, play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await start_sessions(play, "first", "second")
     async with pane(state) as stage:
         await stage.shows("second", "turn 1")
         await stage.press("left_square_bracket")
         await stage.shows("first", "turn 0")
+        asked = sessions_asked_for(stage, monkeypatch)
         play(*wire_turn(2, session="third"))
         await stage.until(lambda: stage.app._journal.newest == "third")
-        await stage.pilot.pause()
+        assert asked == []
         assert stage.app.shown.id == "first"
 
 
@@ -818,6 +842,23 @@ async def test_running_rows_move_and_nothing_else_is_painted(state: StateDir, pl
         running = sum(bool(rows.source.row(number).since_ns) for number in range(len(rows.source)))
         assert running == 2  # the turn and its command
         assert 0 < rows.painted - painted <= running * (rows._tick - ticks + 1)
+
+
+async def test_only_lines_that_changed_are_painted(state: StateDir, play: Play) -> None:
+    play(*wire_turn(0, calls=40))
+    async with pane(state, (60, 60)) as stage:
+        await stage.shows("turn 0", "echo 0.39")
+        rows = stage.rows
+        painted = rows.painted
+        rows.refresh()
+        await stage.pilot.pause()
+        assert rows.painted == painted
+        await stage.press("up")
+        assert rows.painted <= painted + 2  # the line that the cursor left, and the one it came to
+        painted = rows.painted
+        play(wire_command(0, 50))
+        await stage.shows("echo 0.50")
+        assert rows.painted <= painted + 3  # the new line, and the turn's
 
 
 async def test_a_finished_session_paints_nothing_by_itself(state: StateDir, play: Play) -> None:
