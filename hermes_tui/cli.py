@@ -226,18 +226,14 @@ def relay(
 def status(as_json: bool, state_dir: str | None) -> None:
     """Whether the relay runs, where it listens, and how far every span got."""
     from hermes_tui.journal import records
-    from hermes_tui.journal.reader import Reader
     from hermes_tui.output import print_status
     from hermes_tui.relay.lock import find
 
     state = StateDir(settings(state_dir=state_dir).state_path)
     running = find(state)
-    try:
-        reader = Reader(state.journal) if state.journal.exists() else None
+    with open_journal(state_dir) as reader:
         counts = records.status(reader)
         known = reader.document("exporter").get("destination") if reader else None
-    except StateError as error:
-        fail(str(error))
     record = {
         "running": running is not None,
         "version": running.version or None if running else None,
@@ -324,14 +320,13 @@ def commands(session: str | None, failed: bool, form: str, as_json: bool, state_
 @contextmanager
 def open_journal(state_dir: str | None) -> Iterator[Any]:
     """The journal of a state folder for reading, or None when nothing was received yet."""
-    from hermes_tui.journal.reader import Reader
+    from hermes_tui.journal.reader import NoJournal, Reader
 
-    path = StateDir(settings(state_dir=state_dir).state_path).journal
-    if not path.exists():
+    try:
+        reader = Reader(StateDir(settings(state_dir=state_dir).state_path).journal)
+    except NoJournal:
         yield None
         return
-    try:
-        reader = Reader(path)
     except StateError as error:
         fail(str(error))
     with reader:

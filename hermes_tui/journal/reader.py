@@ -43,23 +43,34 @@ class SessionRow:
     traces: int
 
 
+class NoJournal(StateError):
+    """Nothing was ever received into this state folder, or its relay is just making the journal."""
+
+
 class Reader:
-    """One read-only connection to a journal. Raises StateError when there is none to read."""
+    """One read-only connection to a journal. Raises NoJournal, or StateError when it is unreadable."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         if not path.exists():
-            raise StateError(f"there is no journal at {path} yet; nothing has been received")
+            raise NoJournal(f"there is no journal at {path} yet; nothing has been received")
         try:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10
             )
             self._connection.execute("PRAGMA query_only = ON")
             self._inode = path.stat().st_ino
+            if not self._ready():
+                self._connection.close()
+                raise NoJournal(f"the journal {path} is just being made")
             self.epoch = self._meta("epoch")
         except (OSError, sqlite3.Error) as error:
             raise StateError(f"cannot read the journal {path}: {error}") from error
         self._version = -1
+
+    def _ready(self) -> bool:
+        tables = self._connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'trace_sessions'")
+        return tables.fetchone() is not None
 
     def close(self) -> None:
         self._connection.close()

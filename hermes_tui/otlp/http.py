@@ -16,6 +16,7 @@ from hermes_tui.otlp.codec import EMPTY_ANSWER, MAX_BYTES, PROTOBUF, status_body
 
 log = logging.getLogger(__name__)
 
+_RETRY_AFTER_S = 5
 SIGNALS = ("traces", "metrics", "logs")
 
 
@@ -57,7 +58,13 @@ def _handler(signal: str, accept: Accept) -> Callable[[web.Request], Awaitable[w
             request.headers.get("Content-Encoding", ""),
             {name.lower(): value for name, value in request.headers.items()},
         )
-        return respond(await accept(received))
+        try:
+            answer = await accept(received)
+        except Exception:
+            # A 500 would make a sender drop its spans; this way it comes again.
+            log.exception("a request of %d bytes could not be taken", len(body))
+            answer = Answer(Code.UNAVAILABLE, "the relay failed on this request; see its log", _RETRY_AFTER_S)
+        return respond(answer)
 
     return handle
 

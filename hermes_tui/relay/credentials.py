@@ -24,6 +24,8 @@ class Credentials:
         self._values: dict[str, str] = {}
         self._arriving: Counter[str] = Counter()
         self._salt = secrets.token_hex(16)
+        for half_written in path.parent.glob(f".{path.name}.*"):  # by a relay that was killed
+            half_written.unlink(missing_ok=True)
         if path.exists():
             try:
                 document = json.loads(path.read_text(encoding="utf-8"))

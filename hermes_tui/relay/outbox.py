@@ -80,13 +80,18 @@ class Outbox:
             if parcels and (spans + span_count > BATCH_SPANS or size + length > BATCH_BYTES):
                 break
             (body,) = self._connection.execute("SELECT body FROM requests WHERE id = ?", (number,)).fetchone()
-            parcels.append(Parcel(number, content_type, encoding, body))
+            parcel = Parcel(number, content_type, encoding, body)
+            # What a compressed request unfolds to counts, not what it is sent as.
+            length = len(parcel.plain()) if encoding else length
+            if parcels and size + length > BATCH_BYTES:
+                break
+            parcels.append(parcel)
             spans, size = spans + span_count, size + length
         return parcels
 
 
 def merge(parcels: list[Parcel]) -> tuple[bytes, str]:
-    """One body for several requests and its Content-Encoding.
+    """One body for several requests and its Content-Encoding; several are never compressed.
 
     Concatenated protobuf messages are one message with all their fields (Protocol Buffers encoding,
     "Last One Wins"); a request that goes alone keeps its very bytes.

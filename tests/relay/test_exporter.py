@@ -621,3 +621,27 @@ def test_credentials_survive_a_restart_and_damage(tmp_path: Path) -> None:
         damaged = Credentials(path)
         assert damaged.value(name) is None
         assert damaged.value(damaged.keep("Bearer y")) == "Bearer y"
+
+
+async def test_compressed_requests_are_bounded_by_what_they_unfold_to(
+    parts: Make, destination: MakeDestination, state: StateDir
+) -> None:
+    there = destination()
+    own = parts(there.url)
+    fat = [body(number) + b"\x12" + _varint(3_000_000) + bytes(3_000_000) for number in range(3)]
+    for plain in fat:
+        small = envelope(plain, content_encoding="gzip")
+        small.body = gzip.compress(plain)
+        own.writer.append(small).result(20)
+    await delivered(state, queued=3)
+    own.export()
+    await delivered(state, accepted=3)
+    assert [len(post.spans()) for post in there.posts] == [1, 1, 1]
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*out, number])

@@ -39,6 +39,12 @@ SIZES = pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
 pytestmark = pytest.mark.usefixtures("clock")
 
 
+@pytest.fixture(autouse=True)
+def _no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pane looks at everything again every few seconds; here that would hide what it missed."""
+    monkeypatch.setattr("hermes_tui.tui.app._CLOCK_S", 3_600.0)
+
+
 # ---- following, and not following
 
 
@@ -103,6 +109,19 @@ async def test_what_belongs_to_opening_a_session_is_no_news(state: StateDir, pla
         assert "new" not in stage.footer
         stage.app.post_message(SpansArrived("s", [make_span(92, trace=7)]))
         await stage.until(lambda: "+1 new, f follows" in stage.footer)
+
+
+@SIZES
+async def test_a_session_opens_with_its_newest_turn_in_sight(
+    state: StateDir, play: Play, size: tuple[int, int]
+) -> None:
+    """The tree has no height yet when its first rows come."""
+    for number in range(30):
+        play(*wire_turn(number, calls=10))
+    async with pane(state, size) as stage:
+        await stage.shows("turn 29", "echo 29.0", "echo 29.9")
+        assert stage.rows.scroll_offset.y == 0
+        assert stage.drawn_cursor == [10]
 
 
 async def test_a_delivery_is_no_news(state: StateDir, open_writer: Callable[..., Writer]) -> None:
