@@ -155,7 +155,7 @@ def test_the_bytes_written_to_a_terminal_hold_no_hostile_sequence(state: StateDi
     }
     command = [sys.executable, "-c", PANE, str(state.path)]
     with Terminal(command, size=(100, 40), environment=environment) as terminal:
-        terminal.shows("2 Commands")
+        terminal.shows("2 Commands 20")
         for key, text in (
             ("\x1b[H", "▾ 1"),
             ("2", "00:16"),

@@ -115,13 +115,14 @@ async def test_what_belongs_to_opening_a_session_is_no_news(state: StateDir, pla
 async def test_a_session_opens_with_its_newest_turn_in_sight(
     state: StateDir, play: Play, size: tuple[int, int]
 ) -> None:
-    """The tree has no height yet when its first rows come."""
-    for number in range(30):
-        play(*wire_turn(number, calls=10))
+    """The tree does not have its height yet when its first rows come."""
+    calls = size[1] - 6
+    for number in range(5):
+        play(*wire_turn(number, calls=calls))
     async with pane(state, size) as stage:
-        await stage.shows("turn 29", "echo 29.0", "echo 29.9")
+        await stage.shows("turn 4", "echo 4.0", f"echo 4.{calls - 1}")
         assert stage.rows.scroll_offset.y == 0
-        assert stage.drawn_cursor == [10]
+        assert stage.drawn_cursor == [calls]
 
 
 async def test_a_delivery_is_no_news(state: StateDir, open_writer: Callable[..., Writer]) -> None:

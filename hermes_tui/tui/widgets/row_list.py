@@ -139,7 +139,9 @@ class RowList(ScrollView, can_focus=True):
 
     def on_resize(self, _: events.Resize) -> None:
         self._resize()
-        if self.cursor is not None:
+        if self.following:
+            self._follow()  # rows may have come before there was any height
+        elif self.cursor is not None:
             self._show_line(self._cursor_line)
 
     # --- moving
