@@ -58,14 +58,20 @@ class Reader:
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10
             )
+        except sqlite3.Error as error:
+            raise StateError(f"cannot read the journal {path}: {error}") from error
+        try:
             self._connection.execute("PRAGMA query_only = ON")
             self._inode = path.stat().st_ino
             if not self._ready():
-                self._connection.close()
                 raise NoJournal(f"the journal {path} is just being made")
             self.epoch = self._meta("epoch")
         except (OSError, sqlite3.Error) as error:
+            self._connection.close()
             raise StateError(f"cannot read the journal {path}: {error}") from error
+        except NoJournal:
+            self._connection.close()
+            raise
         self._version = -1
 
     def _ready(self) -> bool:

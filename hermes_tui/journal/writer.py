@@ -303,6 +303,9 @@ def _open(state: StateDir, synchronous: str) -> sqlite3.Connection:
     try:
         os.close(open_private(state.journal, os.O_RDWR | os.O_CREAT))
         connection = sqlite3.connect(state.journal, isolation_level=None, check_same_thread=False, timeout=10)
+    except (OSError, sqlite3.Error) as error:
+        raise StateError(f"cannot open the journal {state.journal}: {error}") from error
+    try:
         connection.execute("PRAGMA page_size = 8192")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {synchronous}")
@@ -310,7 +313,8 @@ def _open(state: StateDir, synchronous: str) -> sqlite3.Connection:
         connection.execute("PRAGMA wal_autocheckpoint = 1000")  # 8 MB; requests wait for it
         connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
         connection.execute("PRAGMA cache_size = -65536")
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        connection.close()
         raise StateError(f"cannot open the journal {state.journal}: {error}") from error
     return connection
 

@@ -216,7 +216,10 @@ def _sessions(tree: TraceTree) -> dict[bytes, str]:
 
 def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
     heads = sorted((n for n in tree.agents.values() if is_turn(n)), key=lambda n: (n.start_ns, n.span_id))
-    turns = [_turn(tree, node, first=index == 0, owners=owners) for index, node in enumerate(heads)]
+    turns = [
+        Turn(_key(tree, at), tree.trace_id, node, [node], owners[node.span_id], start_ns=node.start_ns)
+        for at, node in enumerate(heads)
+    ]
     strays = [top for top in tree.ordered_tops() if not is_turn(top)]
     agents = sorted(tree.agents.values(), key=lambda n: (n.start_ns, n.span_id))
     late: Turn | None = None
@@ -224,7 +227,7 @@ def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
         holder = _holder(top, agents, turns, owners)
         if holder is None:
             if late is None:
-                key = (tree.trace_id, b"" if not turns else b"late")
+                key = _key(tree, len(turns))
                 late = Turn(key, tree.trace_id, None, session=owners[top.span_id], provisional=bool(turns))
             late.tops.append(top)
         else:
@@ -237,9 +240,9 @@ def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
     return turns
 
 
-def _turn(tree: TraceTree, node: Node, *, first: bool, owners: dict[bytes, str]) -> Turn:
-    key = (tree.trace_id, b"" if first else node.span_id)
-    return Turn(key, tree.trace_id, node, tops=[node], session=owners[node.span_id], start_ns=node.start_ns)
+def _key(tree: TraceTree, number: int) -> tuple[bytes, bytes]:
+    """A turn is named by its place among the trace's turns: its own span may come last."""
+    return tree.trace_id, number.to_bytes(4, "big") if number else b""
 
 
 def _holder(top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]) -> Turn | None:

@@ -74,6 +74,7 @@ class Launcher:
             )
         finally:
             os.close(log)
+        _remember(process)
         return self._wait(process, begin)
 
     def _wait(self, process: subprocess.Popen[bytes] | None, begin: int = 0) -> Running:
@@ -122,6 +123,15 @@ def private_relay(*, play: Path | None = None, speed: float = 1.0) -> Iterator[S
         with suppress(LaunchError):
             _until(lambda: True if find(state) is None else None, _STOP_S, "")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def _remember(process: subprocess.Popen[bytes]) -> None:
+    """Keep what was started until it ended: a forgotten child stays a zombie."""
+    _started[:] = [each for each in _started if each.poll() is None]
+    _started.append(process)
 
 
 def stop(state: StateDir) -> bool:

@@ -20,6 +20,7 @@ from textual.widgets import ContentSwitcher, Rule
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Delivery, Span
+from hermes_tui.model.turns import Turn
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.describe import describe
 from hermes_tui.tui.feed import Feed
@@ -93,6 +94,7 @@ class TraceApp(App[None]):
         self._loading = False
         self._full = False
         self._view = "empty"
+        self._detailed: tuple[object, ...] = ()
         self._reader: Reader | None = None
         self._main: Screen[Any]
         # Kept, not looked up: what arrives while the pane closes still finds them.
@@ -251,13 +253,16 @@ class TraceApp(App[None]):
         if key is None:
             return
         screen = self.screen
-        if isinstance(screen, DetailsScreen):
-            screen.show(key, self._page(key))
-        elif self._main.has_class("-wide"):
-            self._side.show(key, self._page(key))
-
-    def _page(self, key: RowKey) -> Text:
+        place = screen if isinstance(screen, DetailsScreen) else self._side
+        if place is self._side and not self._main.has_class("-wide"):
+            return
         span, turn = self.shown.find(key)
+        subject = (place, key, self._full, span and span.revision, turn and turn.end_ns)
+        if subject != self._detailed:  # most arrivals change another span than the one that is read
+            self._detailed = subject
+            place.show(key, self._page(key, span, turn))
+
+    def _page(self, key: RowKey, span: Span | None, turn: Turn | None) -> Text:
         if span is None:
             what = "This turn's own span" if key[2] == "turn" else "This span"
             return Text(f"{what} has not arrived yet; its children have.", "dim")
@@ -375,7 +380,7 @@ class TraceApp(App[None]):
             self._feed.show(session)
 
     def action_help(self) -> None:
-        own = (TraceTree, RowList, Details, DetailsScreen, TraceApp)
+        own = (TraceTree, RowList, DetailsScreen, TraceApp)
         declared = [each for owner in own for each in owner.BINDINGS if isinstance(each, Binding)]
         names: dict[str, list[str]] = {}
         for binding in declared:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _LINES = 30  # of one value, unless `full`
 _CHARS = 3_000
 _FULL_CHARS = 400_000
+_LAID_OUT = 200_000  # characters of JSON that are laid out, unless `full`
 _STRING = 600  # characters of one string inside a laid out JSON value, unless `full`
 _NAME = 1_000  # characters of a name, an id, a key
 _PAGE_CHARS = 200_000  # after which no more attributes follow, unless `full`
@@ -159,6 +160,8 @@ def lay_out(value: Any, *, full: bool = False) -> str:
         text = value.strip()
         if text[:1] not in ("{", "["):
             return value
+        if len(text) > _LAID_OUT and not full:
+            return text  # only its beginning is shown anyway
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
@@ -212,7 +215,8 @@ def _times(page: Page, span: Span, turn: Turn | None) -> None:
     page.field("in the turn", "")
     bar = page.glyphs.rule * begin + page.glyphs.bar * (end - begin) + page.glyphs.rule * (width - end)
     offset = (span.start_ns - turn.start_ns) / 1e9
-    page.line(f"  {bar}  +{max(0.0, offset):.1f} s of {length / 1e9:.1f} s")
+    where = f"of {length / 1e9:.1f} s" if span.start_ns <= turn.end_ns else "after its start, it had ended"
+    page.line(f"  {bar}  +{max(0.0, offset):.1f} s {where}")
 
 
 def _usage(page: Page, span: Span) -> None:

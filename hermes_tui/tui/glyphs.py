@@ -15,7 +15,7 @@ class Glyphs:
     command: str = "$"
     tool: str = "▣"
     approval: str = "?"
-    subagent: str = "⧉"
+    subagent: str = "◈"
     skill: str = "✦"
     other: str = "·"
     missing: str = "◌"
@@ -34,7 +34,7 @@ class Glyphs:
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
-    spinner: str = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+    spinner: str = "◐◓◑◒"
 
 
 UNICODE = Glyphs()

@@ -10,7 +10,7 @@ from hermes_tui.model.sessions import Session
 from hermes_tui.model.span import NANOSECONDS, Kind, Role, Span, Status
 from hermes_tui.model.turns import ERROR_SILENCE_S, SILENCE_S
 from hermes_tui.model.usage import NOTHING, Usage
-from tests.support import LONG_AFTER, SECOND, agent_span, fold, make_span, span_id, trace_id
+from tests.support import LONG_AFTER, SECOND, agent_span, fold, make_span, trace_id
 
 
 def model_call(number: int, **said: Any) -> Span:
@@ -86,7 +86,7 @@ def test_an_agent_of_a_subagent_whose_parent_never_came_is_no_turn_either() -> N
 def test_turns_that_join_an_older_trace_stay_turns(outer: Role, turns: int) -> None:
     session = only([agent_span(0, role=outer), agent_span(1, parent=0)])
     assert session.turn_count == turns
-    assert [turn.key for turn in session.turns] == [(trace_id(0), b""), (trace_id(0), span_id(1))]
+    assert [turn.key for turn in session.turns] == [(trace_id(0), b""), (trace_id(0), b"\0\0\0\1")]
 
 
 def test_a_plain_agent_below_another_is_a_part_of_its_turn() -> None:

@@ -143,7 +143,7 @@ def test_a_second_session_is_announced_and_not_mixed_in(inbox: Inbox, open_write
     store(writer, span_body(1, "one"))
     wait_for(lambda: inbox.shows("s", "one"))
     store(writer, span_body(2, "other", session="t", trace=1))
-    wait_for(lambda: inbox.moved[-1].newest == "t")
+    wait_for(lambda: inbox.moved and inbox.moved[-1].newest == "t")
     assert [row.session for row in inbox.moved[-1].sessions] == ["t", "s"]
     store(writer, span_body(3, "two"))
     wait_for(lambda: inbox.shows("s", "one", "two"))

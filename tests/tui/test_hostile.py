@@ -160,7 +160,7 @@ def test_the_bytes_written_to_a_terminal_hold_no_hostile_sequence(state: StateDi
             ("\x1b[H", "▾ 1"),
             ("2", "00:16"),
             ("1", "▾ 1"),
-            ("\x1b[F", "⧉"),
+            ("\x1b[F", "◈"),
             ("\r", "esc back"),
             ("x", "esc back"),
             ("p", "esc back"),

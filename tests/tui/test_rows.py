@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.figures import short_number, short_time
+from hermes_tui.figures import short_age, short_number, short_time
 from hermes_tui.model.span import Delivery, Kind, Outcome, Role, Span, Status
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Totals
@@ -56,10 +56,10 @@ ROWS: dict[str, tuple[Span, tuple[str, str, str]]] = {
         ("?", "allowed once: rm x", ""),
     ),
     "approval waits": (make_span(1, role=Role.APPROVAL, target="rm x"), ("?", "waiting: rm x", "")),
-    "subagent": (make_span(1, role=Role.SUBAGENT, prompt="count", name="subagent.a"), ("⧉", "count", "")),
-    "subagent unnamed": (make_span(1, role=Role.SUBAGENT, name="subagent.a"), ("⧉", "subagent.a", "")),
+    "subagent": (make_span(1, role=Role.SUBAGENT, prompt="count", name="subagent.a"), ("◈", "count", "")),
+    "subagent unnamed": (make_span(1, role=Role.SUBAGENT, name="subagent.a"), ("◈", "subagent.a", "")),
     "skill": (make_span(1, role=Role.SKILL, name="skill.git"), ("✦", "git", "")),
-    "agent": (make_span(1, role=Role.AGENT, name="invoke_agent"), ("⧉", "invoke_agent", "")),
+    "agent": (make_span(1, role=Role.AGENT, name="invoke_agent"), ("◈", "invoke_agent", "")),
     "other": (make_span(1, name="chain"), ("·", "chain", "")),
     "other failed": (make_span(1, name="chain", status=Status.ERROR), ("·", "chain", "✗")),
 }
@@ -267,3 +267,10 @@ def test_a_reason_cannot_steer_the_terminal() -> None:
     totals = Totals(spans=1, deliveries=Counter({Delivery.QUEUED: 1}))
     word, _ = delivery_word(totals, {"state": "held", "reason": "\x1b[2Jboo\n"}, UNICODE)
     assert word == "MLflow ‖ held: ␛[2Jboo⏎"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"), [(0, "0s"), (59.9, "59s"), (60, "1m"), (3_599, "59m"), (7_200, "2h"), (200_000, "2d")]
+)
+def test_short_age(seconds: float, age: str) -> None:
+    assert short_age(seconds) == age

@@ -14,7 +14,7 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from hermes_tui import neutral
-from hermes_tui.figures import short_time
+from hermes_tui.figures import short_age
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.tui.glyphs import Glyphs
 
@@ -48,7 +48,7 @@ class SessionsScreen(ModalScreen[str | None]):
         options.focus()
 
     def _option(self, row: SessionRow) -> Option:
-        ago = short_time(max(0.0, time.time() - row.received_ns / 1e9))
+        ago = short_age(max(0.0, time.time() - row.received_ns / 1e9))
         mark = f"{self._glyphs.running} " if row.session == self._shown else "  "
         turns = f"{row.traces} trace{'s' if row.traces != 1 else ''}"
         text = Text.assemble(

@@ -105,14 +105,23 @@ class Header(Widget):
             return Text(_cut(neutral.line(data.trouble), width, glyphs), "bold red")
         if not data.session:
             return Text("waiting for the first span", "dim")
-        left = Text()
-        for glyph, count in ((glyphs.up, data.input_tokens), (glyphs.down, data.output_tokens)):
-            left.append(f"{glyph} ", "dim").append(f"{short_number(count)}  ")
-        left.append("cache ", "dim").append(short_number(data.cache_tokens))
-        if data.cost is not None:
-            left.append(f"  ${data.cost:.2f}")
+        left = self._spent(cache=True)
+        if left.cell_len + 2 + cell_len(data.delivery) > width:
+            left = self._spent(cache=False)  # why something waits matters more
         room = max(12, width - left.cell_len - 2)
         return _ends(left, Text(_cut(data.delivery, room, glyphs), data.delivery_style), width, glyphs)
+
+    def _spent(self, *, cache: bool) -> Text:
+        data, glyphs = self.data, self._glyphs
+        spent = Text()
+        for glyph, count in ((glyphs.up, data.input_tokens), (glyphs.down, data.output_tokens)):
+            spent.append(f"{glyph} ", "dim").append(f"{short_number(count)}  ")
+        if cache:
+            spent.append("cache ", "dim").append(f"{short_number(data.cache_tokens)}  ")
+        if data.cost is not None:
+            spent.append(f"${data.cost:.2f}")
+        spent.rstrip()
+        return spent
 
 
 def _cut(text: str, width: int, glyphs: Glyphs) -> str:

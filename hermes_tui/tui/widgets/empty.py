@@ -24,11 +24,16 @@ class Empty(VerticalScroll):
 def setup_text(relay: RelayInfo | None, trouble: str) -> Text:
     """What to write into hermes-otel's configuration, and how things stand."""
     text = Text()
-    text.append("No spans yet.\n\n", "bold")
+    text.append("No spans yet.\n", "bold")
     if trouble:
-        text.append(f"{neutral.line(trouble)}\n\n", "bold red")
+        text.append(f"{neutral.line(trouble)}\n", "bold red")
     address = neutral.line(relay.http) if relay is not None and relay.http else "127.0.0.1:4318"
-    text.append("In hermes-otel's config, send to this relay:\n\n")
+    state = f"listening on {address}" if relay is not None and relay.http else "not running"
+    text.append(f"relay   {state}\n", "dim")
+    if relay is not None:
+        mlflow = relay.destination or "not set; start with --mlflow URL"
+        text.append(f"MLflow  {neutral.line(mlflow)}\n", "dim")
+    text.append("\nIn hermes-otel's config, send to this relay:\n\n")
     text.append("~/.hermes/plugins/hermes_otel/config.yaml\n", "dim")
     text.append("($HERMES_HOME/hermes_otel.yaml from 1.0 on)\n\n", "dim")
     lines = (
@@ -44,10 +49,5 @@ def setup_text(relay: RelayInfo | None, trouble: str) -> Text:
     text.append("\n".join(lines) + "\n\n", "bold")
     text.append("An existing type: mlflow backend only needs\n")
     text.append(f"    endpoint: http://{address}\n\n", "bold")
-    text.append("Restart Hermes and ask it something.\n\n")
-    state = f"listening on {address}" if relay is not None and relay.http else "not running"
-    text.append(f"relay   {state}\n", "dim")
-    if relay is not None:
-        mlflow = relay.destination or "not configured; start with --mlflow URL to tee spans there"
-        text.append(f"MLflow  {neutral.line(mlflow)}\n", "dim")
+    text.append("Restart Hermes and ask it something.\n")
     return text
