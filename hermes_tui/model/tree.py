@@ -15,12 +15,13 @@ from hermes_tui.model.span import Kind, Role, Span
 class Node:
     """A place in the tree, with or without its span yet; `span` is None for a placeholder."""
 
-    __slots__ = ("_children", "_sorted", "cut", "parent", "span", "span_id", "turn")
+    __slots__ = ("_children", "_sorted", "cut", "home", "parent", "span", "span_id", "turn")
 
     def __init__(self, span_id: bytes) -> None:
         self.span_id = span_id
         self.span: Span | None = None
         self.parent: Node | None = None
+        self.home: Node | None = None  # set by `turns.read_trace`: the subagent whose work this top is
         self.cut = False  # its parent link would close a circle
         self.turn = False  # it starts a turn; `turns.read_trace` decides
         self._children: list[Node] = []

@@ -224,7 +224,7 @@ def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
     agents = sorted(tree.agents.values(), key=lambda n: (n.start_ns, n.span_id))
     late: Turn | None = None
     for top in strays:
-        holder = _holder(top, agents, turns, owners)
+        holder, top.home = _holder(top, agents, turns, owners)
         if holder is None:
             if late is None:
                 key = _key(tree, len(turns))
@@ -245,22 +245,33 @@ def _key(tree: TraceTree, number: int) -> tuple[bytes, bytes]:
     return tree.trace_id, number.to_bytes(4, "big") if number else b""
 
 
-def _holder(top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]) -> Turn | None:
-    """The turn that a subtree without a known parent belongs to; None when it starts one of its own.
+def _holder(
+    top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]
+) -> tuple[Turn | None, Node | None]:
+    """The turn that a subtree without a known parent belongs to (None: it starts one of its own), and
+    the subagent in that turn that it is the work of.
 
     An agent of the same session that was at work when the subtree started; else, for a session that
     has no turn here (a subagent's), the turn that was at work or had ended last.
     """
     if not turns:
-        return None
+        return None, None
     session, start = owners[top.span_id], top.start_ns
     for agent in reversed(agents):
         if owners[agent.span_id] == session and agent.start_ns <= start and _covers(agent, start):
-            return _turn_above(agent, turns)
+            # Only a subagent whose way up to a turn is known: two strays must not be each other's home.
+            known = not agent.turn and _root(agent).turn
+            return _turn_above(agent, turns), agent if known else None
     if any(turn.session == session for turn in turns) and start > max(turn.end_of_span for turn in turns):
-        return None
+        return None, None
     earlier = [turn for turn in turns if turn.start_ns <= start]
-    return earlier[-1] if earlier else turns[0]
+    return (earlier[-1] if earlier else turns[0]), None
+
+
+def _root(node: Node) -> Node:
+    for above in node.ancestors():
+        node = above
+    return node
 
 
 def _covers(agent: Node, start_ns: int) -> bool:

@@ -192,15 +192,16 @@ class TreeOutline(Blocks):
 
     def _below(self, turn: Turn, *, alive: bool) -> list[Row]:
         rows: list[Row] = []
+        guests = _guests(turn)
         stack = [(node, 1) for node in reversed(self._tops(turn))]
         while stack:
             node, depth = stack.pop()
-            children = [child for child in node.children if not is_turn(child)]
+            children = _children(node, guests)
             if self._hidden(node, turn):
                 stack += [(child, depth) for child in reversed(children)]
                 continue
             key = span_key(turn.trace_id, node)
-            foldable = self._shows_any(children, turn)
+            foldable = self._shows_any(children, turn, guests)
             folded = foldable and self._folds.get(key, False)
             marker = "" if not foldable else self.glyphs.folded if folded else self.glyphs.open
             rows.append(node_row(node, turn.trace_id, depth, marker, alive, self.glyphs))
@@ -208,32 +209,56 @@ class TreeOutline(Blocks):
                 stack += [(child, depth + 1) for child in reversed(children)]
         return rows
 
-    def _shows_any(self, nodes: list[Node], turn: Turn) -> bool:
+    def _shows_any(self, nodes: list[Node], turn: Turn, guests: Guests) -> bool:
         """Whether any of these, or what is below the hidden ones among them, is drawn."""
         stack = list(nodes)
         while stack:
             node = stack.pop()
             if not self._hidden(node, turn):
                 return True
-            stack += [child for child in node.children if not is_turn(child)]
+            stack += _children(node, guests)
         return False
 
     def _tops(self, turn: Turn) -> list[Node]:
         """The turn's subtrees; its own span is the turn's row and not drawn again."""
+        tops = [top for top in turn.tops if top.home is None]
         if turn.node is None:
-            return turn.tops
+            return tops
         below = [child for child in turn.node.children if not is_turn(child)]
-        return sorted([*below, *turn.tops[1:]], key=lambda node: (node.start_ns, node.span_id))
+        return sorted([*below, *tops[1:]], key=_by_start)
 
     def _hidden(self, node: Node, turn: Turn) -> bool:
-        """Wrappers repeat their parent; a missing parent of the turn's own spans is the turn's line."""
+        """Wrappers repeat their parent; a missing parent stands for one when it is known whose it is."""
         if self.raw:
             return False
         if node.span is None:
-            return all(child.span is None or child.span.session == turn.session for child in node.children)
+            own = (child.span is None or child.span.session == turn.session for child in node.children)
+            return node.home is not None or all(own)
         above = node.parent.span if node.parent is not None else None
         repeats = node.span.role is Role.TURN and above is not None and above.role is Role.SUBAGENT
         return repeats or node.span.role is Role.WRAPPER
+
+
+Guests = dict[bytes, list[Node]]
+"""Subtrees without a known parent, by the span id of the subagent whose work they are."""
+
+
+def _guests(turn: Turn) -> Guests:
+    guests: Guests = {}
+    for top in turn.tops:
+        if top.home is not None:
+            guests.setdefault(top.home.span_id, []).append(top)
+    return guests
+
+
+def _children(node: Node, guests: Guests) -> list[Node]:
+    own = [child for child in node.children if not is_turn(child)]
+    more = guests.get(node.span_id)
+    return sorted([*own, *more], key=_by_start) if more else own
+
+
+def _by_start(node: Node) -> tuple[int, bytes]:
+    return node.start_ns, node.span_id
 
 
 class CommandsOutline(Blocks):

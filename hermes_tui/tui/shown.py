@@ -93,6 +93,8 @@ class ShownSession:
             return
         self.tree.set_fold((*turn.key, "turn"), False)
         node = self.forest.trees[trace_id].nodes[span_id]
-        for above in node.ancestors():
+        above = node.parent or node.home
+        while above is not None:
             self.tree.unfold((trace_id, above.span_id, "span"))
+            above = above.parent or above.home
         self.tree.update(self.forest.turns, (), now_ns)

@@ -8,7 +8,8 @@ import pytest
 
 from hermes_tui.model.sessions import Session
 from hermes_tui.model.span import NANOSECONDS, Kind, Role, Span, Status
-from hermes_tui.model.turns import ERROR_SILENCE_S, SILENCE_S
+from hermes_tui.model.tree import TraceTree
+from hermes_tui.model.turns import ERROR_SILENCE_S, SILENCE_S, read_trace
 from hermes_tui.model.usage import NOTHING, Usage
 from tests.support import LONG_AFTER, SECOND, agent_span, fold, make_span, trace_id
 
@@ -157,3 +158,20 @@ def test_spans_that_still_run_are_not_counted_as_spans() -> None:
 def test_clocks_that_leap_give_no_negative_duration() -> None:
     assert make_span(1, start_ns=5, end_ns=4).duration_s == 0
     assert make_span(1, end_ns=0).duration_s is None
+
+
+def test_strays_whose_subagents_are_strays_too_stay_tops() -> None:
+    """Each holds an agent of the other's session: neither may become the other's home."""
+    spans = [
+        agent_span(0),
+        make_span(10, parent=91, session="b", role=Role.MODEL_CALL),
+        agent_span(11, parent=91, session="a", platform="subagent"),
+        make_span(20, parent=92, session="a", role=Role.MODEL_CALL),
+        agent_span(21, parent=92, session="b", platform="subagent"),
+    ]
+    tree = TraceTree(trace_id(0))
+    for span in spans:
+        tree.add(span)
+    view = read_trace(tree)
+    assert all(top.home is None for top in tree.tops.values())
+    assert sum(turn.totals.spans for turn in view.turns) == len(spans)

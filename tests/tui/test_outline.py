@@ -439,3 +439,11 @@ def test_a_very_deep_trace_is_no_problem() -> None:
     assert len(shown.tree) == 5_000
     assert shown.tree.row(4_999).depth == 4_999
     assert shown.tree.parent(4_999) == 4_998
+
+
+def test_the_work_of_a_subagent_hangs_below_it_though_its_model_span_never_came() -> None:
+    lines = lines_of(show(recorded_spans("subagent_children"), now_ns=LONG_AFTER).tree)
+    at = next(number for number, line in enumerate(lines) if "◈" in line)
+    assert lines[at].startswith("  ▾◈")
+    assert [line[:5] for line in lines[at + 1 : at + 3]] == ["    ◆", "    $"]
+    assert not any("never seen" in line for line in lines)
