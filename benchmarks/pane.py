@@ -24,6 +24,7 @@ import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -77,13 +78,13 @@ class Traffic:
         self.command(spans, trace, parent, text, time.time_ns() // 10**6 - 50)
         return bytes(request.SerializeToString())
 
-    def command(self, spans: object, trace: bytes, parent: bytes, text: str, at_ms: int) -> None:
+    def command(self, spans: Any, trace: bytes, parent: bytes, text: str, at_ms: int) -> None:
         result = json.dumps({"output": "src/a.py:1: pattern\n" * 10, "exit_code": 0, "error": None})
         self._span(spans, trace, parent, "tool.terminal", "TOOL", at_ms, 40, **{
             "gen_ai.tool.name": "terminal", "hermes.tool.command": text, "hermes.tool.outcome": "completed",
             "input.value": json.dumps({"command": text}), "output.value": result})  # fmt: skip
 
-    def _request(self) -> tuple[ExportTraceServiceRequest, object]:
+    def _request(self) -> tuple[ExportTraceServiceRequest, Any]:
         request = ExportTraceServiceRequest()
         return request, request.resource_spans.add().scope_spans.add().spans
 
@@ -92,7 +93,10 @@ class Traffic:
         self.start_ns += 10 * 10**9
         return self.start_ns // 10**6
 
-    def _span(self, spans, trace, parent, name, kind, at_ms, for_ms, span_id=None, **attributes) -> None:  # type: ignore[no-untyped-def]
+    def _span(
+        self, spans: Any, trace: bytes, parent: bytes, name: str, kind: str, at_ms: int, for_ms: int,
+        span_id: bytes | None = None, **attributes: str | int,
+    ) -> None:  # fmt: skip
         span = spans.add(trace_id=trace, span_id=span_id or os.urandom(8), parent_span_id=parent, name=name)
         span.start_time_unix_nano, span.end_time_unix_nano = at_ms * 10**6, (at_ms + for_ms) * 10**6
         span.status.code = 1

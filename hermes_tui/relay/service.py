@@ -207,7 +207,7 @@ async def _save_counts(writer: Writer, counts: dict[str, int]) -> bool:
 async def _accompany(companion: Companion, address: str) -> None:
     try:
         await companion(address)
-    except Exception:
+    except Exception:  # a demo's recording that stops must not end the relay that shows it
         log.exception("the work beside the relay failed")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.journal.reader import Reader
+from hermes_tui.journal.reader import NoJournal, Reader
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from tests.journal.folders import journal
@@ -242,3 +244,12 @@ def test_a_tail_from_any_cursor_sees_every_later_change(steps: list, looks: list
         assert sorted(pane.values(), key=lambda span: span.revision) == rows
         assert len({span.revision for span in rows}) == len(rows)
         assert all(span.revision <= reader.revision() for span in rows)
+
+
+def test_a_journal_that_is_just_being_made_counts_as_none(state: StateDir) -> None:
+    """Its relay starts: a reader comes again instead of reporting a broken file."""
+    state.create()
+    with closing(sqlite3.connect(state.journal)) as half_made:
+        half_made.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value)")
+    with pytest.raises(NoJournal):
+        Reader(state.journal)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 
@@ -529,3 +530,19 @@ def test_a_repeat_of_what_arrived_does_not_queue_it_again(
     (row,) = open_reader().tail(0)
     assert row.delivery is CONFIRMED
     assert row.revision <= revision
+
+
+def test_no_revision_is_given_again_by_the_next_relay(
+    open_writer: OpenWriter, open_reader: Callable[[], Reader], state: StateDir
+) -> None:
+    """Also not when a power failure took the newest index commits, which are not waited for."""
+    writer = open_writer()
+    store(writer, body_of(wire_span(1)), body_of(wire_span(2)))
+    writer.close()
+    used = open_reader().revision()
+    with closing(sqlite3.connect(state.journal, isolation_level=None)) as journal:
+        journal.execute("UPDATE meta SET value = 1 WHERE key = 'revision'")
+    writer = open_writer()
+    store(writer, body_of(wire_span(3)))
+    writer.close()
+    assert open_reader().tail(used)[-1].revision > used + 1_000_000

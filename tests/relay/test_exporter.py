@@ -609,6 +609,13 @@ def test_a_credential_kept_but_not_stored_yet_survives_a_clean_up(tmp_path: Path
     assert "Bearer x" not in (tmp_path / "credentials.json").read_text()
 
 
+def test_what_a_killed_relay_left_half_written_is_erased(tmp_path: Path) -> None:
+    left = tmp_path / ".credentials.json.4711"
+    left.write_text("Bearer x")
+    Credentials(tmp_path / "credentials.json")
+    assert not left.exists()
+
+
 def test_credentials_survive_a_restart_and_damage(tmp_path: Path) -> None:
     path = tmp_path / "credentials.json"
     name = Credentials(path).keep("Bearer x")

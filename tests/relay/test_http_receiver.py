@@ -261,6 +261,24 @@ async def test_when_storing_fails_the_sender_is_asked_to_come_again(
     assert [row[0] for row in stored(sql)] == [BODY]
 
 
+async def test_a_bug_in_the_relay_asks_the_sender_to_come_again(
+    sender: Sender, sql: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A 500 would make hermes-otel drop the batch at once."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sender.parts.intake, "_check", broken)
+        answer, said = await sender.post(BODY)
+    assert answer.status == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert Status.FromString(said).code == 14
+    answer, _ = await sender.post(BODY)
+    assert answer.status == 200
+
+
 async def test_when_a_credential_cannot_be_kept_the_sender_is_asked_to_come_again(
     sender: Sender, sql: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -840,6 +841,9 @@ async def test_a_turn_that_falls_silent_stops_its_clock(
         await stage.shows("(turn in progress)", "● running 8:20")
         clock.now_ns += 3_600 * SECOND
         await stage.shows("(prompt not seen)", "? unknown")
+        ticks = stage.rows._tick
+        await asyncio.sleep(0.3)  # three ticks of a clock that runs; nothing can be waited for
+        assert stage.rows._tick <= ticks + 1
 
 
 async def test_running_rows_move_and_nothing_else_is_painted(state: StateDir, play: Play) -> None:

@@ -18,6 +18,7 @@ from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
+from textual.timer import Timer
 
 from hermes_tui.figures import short_time
 from hermes_tui.tui.glyphs import Glyphs
@@ -71,13 +72,16 @@ class RowList(ScrollView, can_focus=True):
         self._cursor_line = 0
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(2048)
         self._tick = 0
+        self._clocks: Timer | None = None
 
     def on_mount(self) -> None:
-        self.set_interval(_TICK_S, self._run_clocks)
+        self._clocks = self.set_interval(_TICK_S, self._run_clocks, pause=True)
 
     def rows_changed(self) -> None:
         """The source was updated: keep the cursor on its item and repaint."""
         self._resize()
+        if self._clocks is not None:
+            (self._clocks.resume if self.source.alive else self._clocks.pause)()
         line = self.source.find(self.cursor)
         if self.following or self.cursor is None:
             self._follow()
@@ -251,8 +255,6 @@ class RowList(ScrollView, can_focus=True):
 
     def _run_clocks(self) -> None:
         """Repaint the visible rows that run, and nothing else."""
-        if not self.source.alive:
-            return
         self._tick += 1
         top = self.scroll_offset.y
         last = min(len(self.source), top + self.scrollable_content_region.height)
