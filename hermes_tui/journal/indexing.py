@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
+from hermes_tui.journal.marks import SpanKey, signed, standings
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import BadRequest, Entry, Request, decompress
 
@@ -49,7 +49,6 @@ _TRACE = (
     "excluded.first_ns < traces.first_ns), excluded.first_ns, traces.first_ns), "
     "received_ns = max(traces.received_ns, excluded.received_ns)"
 )
-_FINAL = (Delivery.ACCEPTED, Delivery.CONFIRMED)
 
 
 class Index:
@@ -112,33 +111,16 @@ class Index:
         connection.execute("UPDATE meta SET value = ? WHERE key = 'indexed'", (self._indexed,))
         self._save_revision()
 
-    def mark(
-        self,
-        spans: Sequence[tuple[bytes, bytes, int]],
-        state: Delivery,
-        destination: str,
-        reason: str | None,
-    ) -> None:
-        """Note how far spans got. What was accepted once is never called held or quarantined later."""
-        kept = () if state is Delivery.CONFIRMED else _FINAL
-        now = time.time_ns()
-        spans = [(trace_id, span_id, _signed(end_ns)) for trace_id, span_id, end_ns in spans]
-        self._connection.executemany(
-            "INSERT INTO marks (trace_id, span_id, end_ns, destination, state, at_ns, reason) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (trace_id, span_id, destination) DO UPDATE SET "
-            "end_ns = excluded.end_ns, state = excluded.state, at_ns = excluded.at_ns, "
-            "reason = excluded.reason "
-            "WHERE excluded.end_ns > marks.end_ns "
-            f"OR (excluded.end_ns = marks.end_ns AND marks.state NOT IN {_list(kept)})",
-            [(*span, destination, state.value, now, reason) for span in spans],
-        )
+    def redeliver(self, spans: Sequence[SpanKey], state: Delivery, *, kept: Sequence[Delivery] = ()) -> None:
+        """Show these spans' delivery as `state`, unless it is one of `kept` by now."""
         changes = []
-        for span in spans:
+        for trace_id, span_id, end_ns in spans:
             self._revision += 1
-            changes.append((state.value, self._revision, *span))
+            changes.append((state.value, self._revision, trace_id, span_id, signed(end_ns)))
+        but = f"AND delivery NOT IN ({', '.join(str(each.value) for each in kept)})" if kept else ""
         self._connection.executemany(
             "UPDATE spans SET delivery = ?, revision = ? WHERE trace_id = ? AND span_id = ? AND end_ns = ? "
-            f"AND delivery NOT IN {_list(kept)}",
+            + but,
             changes,
         )
         self._save_revision()
@@ -192,8 +174,8 @@ class Index:
             entry.kind._value_,  # `.value` is a property in Python: 0.2 µs, three times a span
             entry.role._value_,
             entry.status._value_,
-            _signed(entry.start_ns),
-            _signed(entry.end_ns),
+            signed(entry.start_ns),
+            signed(entry.end_ns),
             self._marked(entry, request_id, route).value,
             request_id,
             position,
@@ -204,12 +186,9 @@ class Index:
         """A rebuilt row takes its delivery from the marks; a fresh one has none yet."""
         if request_id > self._rebuild_until:
             return route
-        row = self._connection.execute(
-            "SELECT state FROM marks WHERE trace_id = ? AND span_id = ? AND end_ns = ? "
-            "ORDER BY at_ns DESC LIMIT 1",
-            (entry.trace_id, entry.span_id, _signed(entry.end_ns)),
-        ).fetchone()
-        return route if row is None else Delivery(row[0])
+        key = (entry.trace_id, entry.span_id, entry.end_ns)
+        standing = standings(self._connection, (key,))[key]
+        return standing.state if standing.at_ns else route
 
 
 def _entries(request_id: int, decoded: Request) -> list[Entry]:
@@ -220,15 +199,6 @@ def _entries(request_id: int, decoded: Request) -> list[Entry]:
         return []
 
 
-def _list(states: Sequence[Delivery]) -> str:
-    return f"({', '.join(str(state.value) for state in states)})"
-
-
-def _signed(number: int) -> int:
-    """OTLP's fixed64 in SQLite's signed 64 bits; a time beyond the year 2262 is nonsense anyway."""
-    return number if number < 2**63 else 2**63 - 1
-
-
 def _note(
     entry: Entry,
     received_ns: int,
@@ -236,7 +206,7 @@ def _note(
     sessions: set[tuple[str, bytes]],
 ) -> None:
     session = entry.facts.get("session")
-    start = _signed(entry.start_ns)
+    start = signed(entry.start_ns)
     if session is not None:
         sessions.add((session, entry.trace_id))
     known = traces.get(entry.trace_id)

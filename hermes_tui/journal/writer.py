@@ -8,42 +8,32 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
-import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
-from hermes_tui.journal.files import StateDir, StateError, open_private
+from hermes_tui.journal import marks
+from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.indexing import Index
+from hermes_tui.journal.marks import Pen, RequestState, SpanKey
+from hermes_tui.journal.opening import open_journal
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import Request
 
 log = logging.getLogger(__name__)
 
-INDEX_VERSION = 1
-"""Raise this when what the index holds changes: an older one is then rebuilt from the requests."""
+T = TypeVar("T")
 
 _GROUP = 256  # requests in one commit, so that the first of them does not wait for an endless rest
 _QUIET_S = 0.01  # without a request for so long, the index has the thread for itself
 _LONGEST_S = 0.03  # of one commit of the index, so that readers see it move
 _SHARE = 0.15  # of the thread's time goes to the index while requests keep coming
-_REVISION_GAP = 2**20  # more than an index commit that never reached the disk can have used
 _RETRY_S = 1.0  # pause after indexing failed (disk full, say)
-
-
-class RequestState:
-    """`requests.state`."""
-
-    LOCAL = 0
-    TO_SEND = 1
-    DONE = 2
 
 
 @dataclass(slots=True)
@@ -72,7 +62,7 @@ class _Append:
 
 @dataclass(slots=True)
 class _Job:
-    work: Callable[[sqlite3.Connection], Any]
+    work: Callable[[Pen], Any]
     future: Future[Any]
 
 
@@ -101,9 +91,10 @@ class Writer:
         self._quiet_at = self._index_at = 0.0  # when the index may go on: no requests, or its share is due
         self.commits = 0
         self._synchronous = synchronous
-        self._connection = _open(state, synchronous)
+        self._connection = open_journal(state, synchronous)
         self._index = Index(self._connection)
-        _prepare(self._connection, self._index)
+        self._index.reload()
+        self._pen = Pen(self._connection, self._index)
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
 
@@ -119,31 +110,34 @@ class Writer:
 
     def mark(
         self,
-        spans: Sequence[tuple[bytes, bytes, int]],
+        spans: Sequence[SpanKey],
         state: Delivery,
         *,
         destination: str,
         reason: str | None = None,
-        done: Sequence[int] = (),
+        sent: Sequence[int] = (),
+        parted: Sequence[int] = (),
     ) -> Future[None]:
-        """Set the delivery of spans (trace id, span id, end in ns) and close the requests `done`."""
+        """Set the delivery of spans. Of the requests `sent` it is all, of those `parted` a part of them."""
 
-        def work(connection: sqlite3.Connection) -> None:
-            self._index.mark(spans, state, destination, reason)
-            connection.executemany(
-                "UPDATE requests SET state = ? WHERE id = ?", [(RequestState.DONE, each) for each in done]
+        def work(pen: Pen) -> None:
+            marks.mark(pen, spans, state, destination, reason)
+            requests = [(RequestState.PARTED, "", each) for each in parted]
+            requests += [(RequestState.SENT, destination, each) for each in sent]
+            pen.connection.executemany(
+                "UPDATE requests SET state = ?, destination = ? WHERE id = ?", requests
             )
 
-        return self._submit(work)
+        return self.do(work)
 
     def set_meta(self, key: str, value: object) -> Future[None]:
         """Keep one JSON document for readers, such as the exporter's state."""
         text = json.dumps(value)
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, text))
+        def work(pen: Pen) -> None:
+            pen.connection.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, text))
 
-        return self._submit(work)
+        return self.do(work)
 
     def close(self) -> None:
         """Store what was accepted, index it, and close. Safe to call twice.
@@ -156,8 +150,12 @@ class Writer:
                 self._jobs.put(None)
         self._thread.join()
 
-    def _submit(self, work: Callable[[sqlite3.Connection], Any]) -> Future[Any]:
-        future: Future[Any] = Future()
+    def do(self, work: Callable[[Pen], T]) -> Future[T]:
+        """Run `work` in the writer's thread, in a transaction of its own; the future has its result.
+
+        Requests wait meanwhile: keep it to milliseconds, and do long work in pieces.
+        """
+        future: Future[T] = Future()
         self._put(_Job(work, future))
         return future
 
@@ -288,7 +286,7 @@ class Writer:
     def _do(self, job: _Job) -> None:
         try:
             self._begin(self._synchronous)
-            result = job.work(self._connection)
+            result = job.work(self._pen)
             self._connection.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the job's caller
             _rollback(self._connection)
@@ -296,57 +294,6 @@ class Writer:
             job.future.set_exception(error)
         else:
             job.future.set_result(result)
-
-
-def _open(state: StateDir, synchronous: str) -> sqlite3.Connection:
-    state.create()
-    try:
-        os.close(open_private(state.journal, os.O_RDWR | os.O_CREAT))
-        connection = sqlite3.connect(state.journal, isolation_level=None, check_same_thread=False, timeout=10)
-    except (OSError, sqlite3.Error) as error:
-        raise StateError(f"cannot open the journal {state.journal}: {error}") from error
-    try:
-        connection.execute("PRAGMA page_size = 8192")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {synchronous}")
-        connection.execute("PRAGMA fullfsync = ON")  # only macOS has one: a plain fsync stops at the drive
-        connection.execute("PRAGMA wal_autocheckpoint = 1000")  # 8 MB; requests wait for it
-        connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
-        connection.execute("PRAGMA cache_size = -65536")
-    except sqlite3.Error as error:
-        connection.close()
-        raise StateError(f"cannot open the journal {state.journal}: {error}") from error
-    return connection
-
-
-def _prepare(connection: sqlite3.Connection, index: Index) -> None:
-    for statement in _statements("schema.sql"):
-        connection.execute(statement)
-    connection.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('revision', 0), ('indexed', 0)")
-    version = connection.execute("SELECT value FROM meta WHERE key = 'index_version'").fetchone()
-    connection.execute("BEGIN IMMEDIATE")
-    if version is None or version[0] != INDEX_VERSION:
-        for table in ("spans", "traces", "trace_sessions"):
-            connection.execute(f"DROP TABLE IF EXISTS {table}")
-        connection.executemany(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)",
-            [("index_version", INDEX_VERSION), ("indexed", 0), ("epoch", secrets.token_hex(8))],
-        )
-    for statement in _statements("index.sql"):
-        connection.execute(statement)
-    # Index commits do not wait for the disk: after a power failure the newest revisions may be lost,
-    # and must not be given out again.
-    connection.execute(
-        "UPDATE meta SET value = value + ? WHERE key = 'revision' AND value > 0", (_REVISION_GAP,)
-    )
-    connection.execute("COMMIT")
-    index.reload()
-
-
-def _statements(name: str) -> Iterable[str]:
-    text = resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    lines = (line.split("--")[0].rstrip() for line in text.splitlines())
-    return (each for each in "\n".join(lines).split(";") if each.strip())
 
 
 def _rollback(connection: sqlite3.Connection) -> None:

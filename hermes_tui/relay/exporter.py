@@ -272,7 +272,7 @@ class Exporter:
         ids = [parcel.id for parcel in parcels] if done else []
         destination = self._mlflow.url or ""
         await asyncio.wrap_future(
-            self._writer.mark(spans, state, destination=destination, reason=reason, done=ids)
+            self._writer.mark(spans, state, destination=destination, reason=reason, sent=ids)
         )
 
     async def _say(self, error: str = "") -> None:

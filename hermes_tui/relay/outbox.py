@@ -8,7 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from hermes_tui.journal.writer import RequestState
+from hermes_tui.journal.marks import RequestState
 from hermes_tui.otlp.codec import Request, decompress
 
 BATCH_SPANS = 500

@@ -17,11 +17,13 @@ from unittest.mock import patch
 
 import pytest
 
+from hermes_tui.journal import opening
 from hermes_tui.journal import writer as writer_module
 from hermes_tui.journal.files import StateDir, StateError, write_private
 from hermes_tui.journal.indexing import Index
+from hermes_tui.journal.marks import RequestState
 from hermes_tui.journal.reader import Reader
-from hermes_tui.journal.writer import RequestState, Writer
+from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import Request
 from tests.support import (
@@ -308,7 +310,7 @@ def rebuilt(state: StateDir, open_writer: OpenWriter) -> Callable[[], None]:
     """Open and close the journal as a newer version of the program that keeps another index."""
 
     def rebuild() -> None:
-        with patch.object(writer_module, "INDEX_VERSION", writer_module.INDEX_VERSION + 1):
+        with patch.object(opening, "INDEX_VERSION", opening.INDEX_VERSION + 1):
             open_writer().close()
 
     return rebuild
@@ -481,12 +483,12 @@ def test_a_mark_is_about_one_version_of_a_span(
 def test_marking_closes_the_requests_that_are_done(open_writer: OpenWriter, state: StateDir) -> None:
     writer = open_writer(forward=True)
     ids = store(writer, body_of(wire_span(1)), body_of(wire_span(2)))
-    writer.mark([mark(1)], ACCEPTED, destination="d", done=ids[:1]).result(timeout=20)
+    writer.mark([mark(1)], ACCEPTED, destination="d", sent=ids[:1]).result(timeout=20)
     writer.close()
     with sqlite3.connect(state.journal) as other:
         found = other.execute("SELECT state FROM requests ORDER BY id").fetchall()
     other.close()
-    assert [row[0] for row in found] == [RequestState.DONE, RequestState.TO_SEND]
+    assert [row[0] for row in found] == [RequestState.SENT, RequestState.TO_SEND]
 
 
 @pytest.mark.parametrize(

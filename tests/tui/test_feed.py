@@ -266,7 +266,7 @@ def test_a_rebuilt_index_is_read_from_its_beginning(
     wait_for(lambda: inbox.shows("s", "one", "two"))
     first.close()
     before = len(inbox.arrived)
-    monkeypatch.setattr("hermes_tui.journal.writer.INDEX_VERSION", 99)
+    monkeypatch.setattr("hermes_tui.journal.opening.INDEX_VERSION", 99)
     second = Writer(state, synchronous="OFF")
     try:
         store(second, span_body(3, "three"))
