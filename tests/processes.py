@@ -217,6 +217,7 @@ class Post:
     body: bytes
     at: float
     status: int | None = None
+    method: str = "POST"
 
     def plain(self) -> bytes:
         return gzip.decompress(self.body) if self.headers.get("content-encoding") == "gzip" else self.body
@@ -226,10 +227,15 @@ class Post:
 
 
 class Destination:
-    """Records what is posted. Answers `script` first, one reply a request, then what `answer` says."""
+    """Records what is posted. Answers `script` first, one reply a request, then what `answer` says.
+
+    It is no MLflow: what asks for the REST API finds nothing there, as behind a Collector.
+    """
 
     def __init__(self, *script: Reply, answer: Callable[[Post], Reply] = lambda _: Reply()) -> None:
         self.posts: list[Post] = []
+        self.reads: list[Post] = []
+        """Questions to the REST API, which are no spans."""
         self.script = deque(script)
         self.answer = answer
         self._changing = threading.Lock()
@@ -269,10 +275,17 @@ class Destination:
                 except OSError:
                     self.close_connection = True  # the sender is gone
 
+            def do_GET(self) -> None:
+                self._answer()
+
             def do_POST(self) -> None:
+                self._answer()
+
+            def _answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                reply = destination._take(taken := Post(self.path, headers, body, time.monotonic()))
+                taken = Post(self.path, headers, body, time.monotonic(), method=self.command)
+                reply = destination._take(taken)
                 if reply.delay_s or reply.hang:
                     destination._closing.wait(DEADLINE_S if reply.hang else reply.delay_s)
                 if reply.drop or reply.hang:
@@ -296,8 +309,20 @@ class Destination:
 
     def _take(self, taken: Post) -> Reply:
         with self._changing:
+            if taken.method == "GET" or "/api/" in taken.path:
+                self.reads.append(taken)
+                return self.read(taken)
             self.posts.append(taken)
-            return self.script.popleft() if self.script else self.answer(taken)
+            reply = self.script.popleft() if self.script else self.answer(taken)
+            return self.received(taken, reply)
+
+    def read(self, taken: Post) -> Reply:
+        """The answer to a question to the REST API."""
+        return Reply(404, b"404 page not found")
+
+    def received(self, taken: Post, reply: Reply) -> Reply:
+        """What is really answered, and what a destination that keeps something does with it."""
+        return reply
 
     def close(self) -> None:
         """Stop listening and cut every connection."""

@@ -15,12 +15,12 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hermes_tui.model.span import Delivery
-from hermes_tui.otlp.codec import BadRequest, Request, decompress
+from hermes_tui.otlp.codec import BadRequest, read
 
 if TYPE_CHECKING:
     from hermes_tui.journal.indexing import Index
@@ -78,7 +78,8 @@ def standings(connection: sqlite3.Connection, keys: Iterable[SpanKey]) -> dict[S
     for key in keys:
         if key not in found:
             rows = connection.execute(
-                "SELECT end_ns, state, destination, lost, at_ns FROM marks WHERE trace_id = ? AND span_id = ?",
+                "SELECT end_ns, state, destination, lost, at_ns FROM marks "
+                "WHERE trace_id = ? AND span_id = ?",
                 key[:2],
             ).fetchall()
             found[key] = _standing(signed(key[2]), rows)
@@ -152,16 +153,22 @@ def restate(pen: Pen, requests: Iterable[int]) -> None:
     """Bring the state of requests in line with their spans' marks."""
     for number in requests:
         row = pen.connection.execute(
-            "SELECT state, body, content_encoding FROM requests WHERE id = ?", (number,)
+            "SELECT state, body, content_type, content_encoding FROM requests WHERE id = ?", (number,)
         ).fetchone()
         if row is None or row[0] == RequestState.LOCAL:
             continue
         try:
-            keys = Request(decompress(*row[1:])).ids()  # TODO read
+            keys = read(*row[1:]).ids()
         except BadRequest:  # what cannot be read any more has no spans either
             log.exception("request %d cannot be decoded; its bytes are kept", number)
             continue
-        state, destination = request_state(standings(pen.connection, finished(keys)).values())
+        settle(pen, {number: finished(keys)})
+
+
+def settle(pen: Pen, requests: Mapping[int, Collection[SpanKey]]) -> None:
+    """`restate` for requests whose finished spans are known."""
+    for number, keys in requests.items():
+        state, destination = request_state(standings(pen.connection, keys).values())
         pen.connection.execute(
             "UPDATE requests SET state = ?, destination = ? WHERE id = ?", (state, destination, number)
         )

@@ -65,7 +65,8 @@ def _prepare(connection: sqlite3.Connection, state: StateDir) -> None:
     for statement in _statements("schema.sql"):
         connection.execute(statement)
     connection.execute(
-        "INSERT OR IGNORE INTO meta (key, value) VALUES ('revision', 0), ('indexed', 0), ('schema_version', ?)",
+        "INSERT OR IGNORE INTO meta (key, value) "
+        "VALUES ('revision', 0), ('indexed', 0), ('schema_version', ?)",
         (SCHEMA_VERSION,),
     )
     connection.execute("BEGIN IMMEDIATE")

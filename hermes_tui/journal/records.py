@@ -54,7 +54,7 @@ def find_session(reader: Reader, name: str | None) -> str | None:
 def sessions(reader: Reader, now_ns: int) -> list[Record]:
     """All sessions, the oldest first."""
     found: dict[str, Session] = {}
-    for tree, view in _views(reader, reader.traces()):
+    for tree, view in views(reader, reader.traces()):
         del tree
         for name, session in collect([view]).items():
             if name in found:
@@ -91,7 +91,7 @@ def commands(reader: Reader, session: str | None, *, failed: bool = False) -> li
     """The terminal commands of a session (None: of all), oldest first, with their whole known text."""
     found: list[tuple[Span, str]] = []
     traces = reader.traces() if session is None else reader.traces_of(session)
-    for tree, view in _views(reader, traces):
+    for tree, view in views(reader, traces):
         for span in tree.spans:
             owner = view.owners[span.span_id]
             wanted = session is None or owner == session
@@ -144,7 +144,18 @@ def status(reader: Reader | None) -> Record:
     return {"spans": sum(counts.values()), **counts, "last_error": exporter.get("last_error") or None}
 
 
-def _views(reader: Reader, traces: Sequence[bytes]) -> Iterator[tuple[TraceTree, TraceView]]:
+def finished_spans(reader: Reader, session: str | None, traces: Sequence[bytes]) -> Iterator[list[Span]]:
+    """The spans in some traces that have ended and count in a session (None: in any)."""
+    if session is None:
+        for spans in reader.spans_of(traces):
+            yield [span for span in spans if not span.running]
+        return
+    for tree, view in views(reader, traces):
+        yield [span for span in tree.spans if not span.running and view.owners[span.span_id] == session]
+
+
+def views(reader: Reader, traces: Sequence[bytes]) -> Iterator[tuple[TraceTree, TraceView]]:
+    """Each trace folded and read, some at a time."""
     for at in range(0, len(traces), _TRACES):
         trees: dict[bytes, TraceTree] = {}
         for spans in reader.spans_of(traces[at : at + _TRACES]):

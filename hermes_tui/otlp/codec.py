@@ -1,12 +1,14 @@
-"""OTLP bytes → spans, and the bytes of answers; the only user of protobuf.
+"""OTLP requests → spans, and the bytes of answers.
 
 Sources: opentelemetry-proto `trace_service.proto`, `trace.proto`, `common.proto`; the OTLP
-specification, sections "OTLP/HTTP Request" and "OTLP/HTTP Response"; google/rpc/status.proto.
+specification, sections "OTLP/HTTP Request" and "OTLP/HTTP Response"; google/rpc/status.proto. Logfire
+0.x to 4.x (`logfire/_internal/tracer.py`, PendingSpanProcessor) for spans that are announced when they
+start.
 """
 
 from __future__ import annotations
 
-import zlib
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,71 +21,77 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from hermes_tui.model.conventions import WANTED, classify
 from hermes_tui.model.span import Kind, Role, Status
+from hermes_tui.otlp import json_format
+from hermes_tui.otlp.encodings import (
+    JSON,
+    MAX_BYTES,
+    NO_LIMIT,
+    PROTOBUF,
+    BadRequest,
+    TooLarge,
+    decompress,
+    media_type,
+)
 
-PROTOBUF = "application/x-protobuf"
+__all__ = [
+    "EMPTY_ANSWER",
+    "JSON",
+    "MAX_BYTES",
+    "NO_LIMIT",
+    "PROTOBUF",
+    "BadRequest",
+    "Detail",
+    "Entry",
+    "Request",
+    "TooLarge",
+    "decompress",
+    "media_type",
+    "moved",
+    "read",
+    "status_body",
+]
+
 EMPTY_ANSWER: bytes = ExportTraceServiceResponse().SerializeToString()
-MAX_BYTES = 64 * 1024 * 1024
-"""Largest request, before and after decompression."""
 
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _STATUSES = tuple(Status)
 _DEPTH = 32  # AnyValue may nest without end; deeper parts are shown as their text
+_PENDING = b"pending_span"
+_ANNOUNCEMENT = frozenset({"logfire.span_type", "logfire.pending_parent_id"})
+_PENDING_NAME = " (pending)"  # what older Logfire put behind the name
 
 
-class BadRequest(ValueError):
-    """The sender's fault; the message says what was wrong, and sending it again will not help."""
+def read(body: bytes, content_type: str, content_encoding: str = "", limit: int = NO_LIMIT) -> Request:
+    """Decode a request as it came, `limit` bytes large at most once unpacked.
 
-
-class TooLarge(BadRequest):
-    """The request is larger than the limit, before or after decompression."""
-
-
-def decompress(body: bytes, encoding: str, limit: int = MAX_BYTES) -> bytes:
-    """The identity bytes of a body with the given Content-Encoding (identity or gzip).
-
-    Raises BadRequest for an unknown encoding or broken data, TooLarge beyond `limit` bytes.
+    What is in the journal already was held against the limit of its time. Raises BadRequest (TooLarge
+    beyond the limit) when it cannot be decoded.
     """
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
-        plain = body
-    elif encoding == "gzip":
-        plain = _gunzip(body, limit)
-    else:
-        raise BadRequest(f"Content-Encoding {encoding!r} is not supported; send gzip or none")
-    if len(plain) > limit:
-        raise TooLarge(f"request of {len(plain)} bytes; the limit is {limit}")
-    return plain
-
-
-def _gunzip(body: bytes, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size, rest = 0, body
-    try:
-        while rest:
-            member = zlib.decompressobj(wbits=31)
-            part = member.decompress(rest, limit - size + 1)
-            size += len(part)
-            if size > limit:
-                raise TooLarge(f"request of more than {limit} bytes after decompression")
-            if not member.eof:
-                raise BadRequest("gzip body ends too early")
-            parts.append(part)
-            rest = member.unused_data
-    except zlib.error as error:
-        raise BadRequest(f"body is not valid gzip: {error}") from error
-    return b"".join(parts)
+    return Request(decompress(body, content_encoding, limit), content_type)
 
 
 class Request:
-    """A decoded export request. Raises BadRequest when the bytes are not one."""
+    """A decoded export request from uncompressed bytes. Raises BadRequest when they are not one.
 
-    __slots__ = ("_message",)
+    `message` is the protobuf message, for this room only; `size` the bytes it was decoded from.
+    """
 
-    def __init__(self, body: bytes) -> None:
-        try:
-            self._message = ExportTraceServiceRequest.FromString(body)
-        except DecodeError as error:
-            raise BadRequest("body is not an OTLP ExportTraceServiceRequest in protobuf") from error
+    __slots__ = ("_pending", "message", "size")
+
+    def __init__(self, body: bytes, content_type: str = PROTOBUF) -> None:
+        kind = media_type(content_type)
+        self.message: Any
+        if kind == PROTOBUF:
+            try:
+                self.message = ExportTraceServiceRequest.FromString(body)
+            except DecodeError as error:
+                raise BadRequest("body is not an OTLP ExportTraceServiceRequest in protobuf") from error
+        elif kind == JSON:
+            self.message = json_format.build(json_format.load(body))
+        else:
+            raise BadRequest(f"Content-Type {kind[:80]!r} is not supported; send {PROTOBUF} or {JSON}")
+        self.size = len(body)
+        self._pending = _PENDING in body  # asked once: looking at every span's attributes takes longer
         for span in self._spans():
             trace_id, span_id = span.trace_id, span.span_id
             if len(trace_id) != 16 or len(span_id) != 8 or trace_id == _NO_TRACE or span_id == _NO_SPAN:
@@ -93,22 +101,37 @@ class Request:
                 )
 
     def __len__(self) -> int:
-        message = self._message
+        message = self.message
         return sum(len(scope.spans) for resource in message.resource_spans for scope in resource.scope_spans)
 
     def _spans(self) -> Iterator[Any]:
-        for resource_spans in self._message.resource_spans:
+        for resource_spans in self.message.resource_spans:
             for scope_spans in resource_spans.scope_spans:
                 yield from scope_spans.spans
 
     def ids(self) -> list[tuple[bytes, bytes, int]]:
-        """(trace id, span id, end in ns) of every span, in the order of the bytes."""
+        """(trace id, span id, end in ns) of every span, in the order of the bytes.
+
+        The end is 0 for one that still runs; one that was announced has the id of the span itself.
+        """
+        if self._pending:
+            return [
+                (span.trace_id, span.parent_span_id, 0)
+                if _announced(span) is not None
+                else (span.trace_id, span.span_id, span.end_time_unix_nano)
+                for span in self._spans()
+            ]
         return [(span.trace_id, span.span_id, span.end_time_unix_nano) for span in self._spans()]
 
     def entries(self) -> Iterator[Entry]:
         """What the index keeps of every span, in the order of the bytes."""
+        pending = self._pending
         for span in self._spans():
             name, end_ns, said = span.name, span.end_time_unix_nano, span.status
+            own_id, parent = span.span_id, span.parent_span_id
+            if pending and (real_parent := _announced(span)) is not None:
+                own_id, parent, end_ns = parent, real_parent, 0
+                name = name.removesuffix(_PENDING_NAME)
             status = _status(said.code)
             kind, role, facts = classify(
                 name,
@@ -117,10 +140,9 @@ class Request:
                 message=said.message,
                 running=end_ns == 0,
             )
-            parent = span.parent_span_id
             yield Entry(
                 span.trace_id,
-                span.span_id,
+                own_id,
                 parent if len(parent) == 8 and parent != _NO_SPAN else b"",
                 name,
                 span.start_time_unix_nano,
@@ -131,13 +153,18 @@ class Request:
                 facts,
             )
 
+    def to_json(self) -> str:
+        """The request on one line, as the Collector's file exporter writes it, in printable ASCII."""
+        text = json.dumps(json_format.dump(self.message), separators=(",", ":"), allow_nan=False)
+        return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+
     def detail(self, position: int) -> Detail:
         """All of the span at `position` (its place in the order of the bytes).
 
         Raises IndexError when the request has fewer spans.
         """
         at = 0
-        for resource_spans in self._message.resource_spans:
+        for resource_spans in self.message.resource_spans:
             for scope_spans in resource_spans.scope_spans:
                 if position < at + len(scope_spans.spans):
                     span = scope_spans.spans[position - at]
@@ -188,6 +215,24 @@ def _detail(span: Any, resource: dict[str, Any], scope: Any) -> Detail:
     )
 
 
+def _announced(span: Any) -> bytes | None:
+    """The parent of the span that this one announces; None when it announces none.
+
+    Logfire sends one of these when a span starts: with an id of its own, below the span itself, and
+    with the span's own parent in an attribute (zeros for a root).
+    """
+    if len(span.parent_span_id) != 8 or span.parent_span_id == _NO_SPAN:
+        return None
+    said = _attributes(span.attributes, _ANNOUNCEMENT)
+    if said.get("logfire.span_type") != "pending_span":
+        return None
+    parent = said.get("logfire.pending_parent_id")
+    try:
+        return bytes.fromhex(parent) if isinstance(parent, str) else b""
+    except ValueError:
+        return b""
+
+
 def _status(code: int) -> Status:
     return _STATUSES[code] if 0 <= code < len(_STATUSES) else Status.UNSET
 
@@ -220,9 +265,14 @@ def _value(value: Any, which: str | None, depth: int) -> Any:
     return None if which is None else getattr(value, which)
 
 
-def moved(body: bytes, nanoseconds: int) -> bytes:
-    """An uncompressed request with every time shifted; for replaying a recording as if it were now."""
-    message = ExportTraceServiceRequest.FromString(body)
+def moved(body: bytes, nanoseconds: int, content_type: str = PROTOBUF) -> bytes:
+    """An uncompressed request with every time shifted; for replaying a recording as if it were now.
+
+    JSON comes back as the Collector writes it. Raises BadRequest when the body is no request, ValueError
+    when a time cannot be moved so far.
+    """
+    request = Request(body, content_type)
+    message = request.message
     for resource_spans in message.resource_spans:
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
@@ -231,6 +281,8 @@ def moved(body: bytes, nanoseconds: int) -> bytes:
                     span.end_time_unix_nano += nanoseconds
                 for event in span.events:
                     event.time_unix_nano += nanoseconds
+    if media_type(content_type) == JSON:
+        return request.to_json().encode()
     return bytes(message.SerializeToString())
 
 

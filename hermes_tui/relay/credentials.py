@@ -54,6 +54,10 @@ class Credentials:
     def value(self, name: str) -> str | None:
         return self._values.get(name)
 
+    def values(self) -> list[str]:
+        """All that is kept, to find it where it must not be."""
+        return list(self._values.values())
+
     def keep_only(self, names: Collection[str]) -> None:
         """Erase every value that no waiting request needs any more."""
         needed = {*names, *self._arriving}

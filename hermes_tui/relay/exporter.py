@@ -1,6 +1,7 @@
 """Deliver what is stored: undelivered requests → destination, until every span has its mark.
 
-One request at a time: MLflow stores serially, and larger batches are what makes it fast.
+One POST at a time: MLflow stores serially, and larger batches are what makes it fast. While one is on
+its way the next is read, and the marks of the last are written.
 """
 
 from __future__ import annotations
@@ -10,31 +11,27 @@ import logging
 import random
 import sqlite3
 import time
-from base64 import b64encode
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
-
-from hermes_tui import __version__
+from hermes_tui.journal import marks
+from hermes_tui.journal.marks import SpanKey
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery
-from hermes_tui.otlp.codec import PROTOBUF
-from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.outbox import Outbox, Parcel, Route, merge
-from hermes_tui.relay.policy import Judgement, Verdict, backoff_s, judge
-from hermes_tui.settings import MLflow
+from hermes_tui.relay.cargo import Cargo
+from hermes_tui.relay.outbox import Outbox, Parcel, Route
+from hermes_tui.relay.policy import Judgement, Verdict, backoff_s
+from hermes_tui.relay.sender import Sender
 
 log = logging.getLogger(__name__)
 
-_TIMEOUT_S = 60.0  # MLflow waits up to 20 s for a locked store, and answers a first request after 7 s
 _HOLD_S = 15.0  # how often a held route is tried again
-_ASIDE_S = 15.0  # how long a request that the destination fails on waits while others go; doubles
+_ASIDE_S = 15.0  # how long a span that the destination fails on waits while others go; doubles
 _LONGEST_ASIDE_S = 600.0
 _DOUBTS = 3  # attempts before a batch is parted
-_MAX_RETRY_AFTER_S = 300.0
+_PATIENCE = 5  # failures of a span that is alone, while others are accepted, before it is quarantined
+_TURN = 8  # batches of one route before the next route has its turn
 
 
 @dataclass(slots=True)
@@ -61,9 +58,17 @@ class _Lane:
 
     held_until: float = 0.0
     held: str = ""  # why, while it is
-    held_ids: frozenset[int] = frozenset()
+    held_spans: frozenset[SpanKey] = frozenset()
     doubts: int = 0
-    part: int = 0  # requests in a batch at most while a bad one is looked for; 0: no limit
+
+
+@dataclass(slots=True)
+class _Failing:
+    """A span that the destination fails on."""
+
+    requests: list[int]
+    accepted: int  # batches accepted when it failed first
+    tries: int = 0
 
 
 @dataclass(slots=True)
@@ -71,46 +76,66 @@ class _Pause:
     failures: int = 0
     until: float = 0.0
     aside: dict[int, float] = field(default_factory=dict)  # request → when it may go again
-    failed: dict[int, float] = field(default_factory=dict)  # request → how long it waited last
+    failing: dict[SpanKey, _Failing] = field(default_factory=dict)
 
 
 class Exporter:
-    """Sends queued requests to one destination. `wake` after new requests were indexed."""
+    """Sends queued requests to one destination. `wake` after new requests were indexed.
 
-    def __init__(self, writer: Writer, outbox: Outbox, credentials: Credentials, mlflow: MLflow) -> None:
+    `on_accepted` is called after spans were marked as accepted, `tidy` when nothing is left to send.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        outbox: Outbox,
+        sender: Sender | None,
+        destination: str | None,
+        *,
+        on_accepted: Callable[[], None] = lambda: None,
+        tidy: Callable[[], None] = lambda: None,
+    ) -> None:
         self._writer = writer
         self._outbox = outbox
-        self._credentials = credentials
-        self._mlflow = mlflow
-        self._url = traces_url(mlflow.url) if mlflow.url else ""
+        self._sender = sender
+        self._destination = destination or ""
+        self._on_accepted, self._tidy = on_accepted, tidy
         self._news = asyncio.Event()
         self._lanes: dict[int, _Lane] = {}
         self._pause = _Pause()
+        self._marking: asyncio.Future[None] | None = None
+        self._unmarked: frozenset[int] = frozenset()  # requests in that marking
+        self._accepted = 0
         self._stopping = False
         self._idle = asyncio.Event()
-        self.state = ExporterState(mlflow.url, state="ok" if mlflow.url else "none")
+        self.draining = False
+        """Whether batch follows batch: readers of the same destination had better wait."""
+        self.state = ExporterState(destination, state="ok" if destination else "none")
 
     def wake(self) -> None:
         self._idle.clear()
         self._news.set()
 
+    def try_again(self) -> None:
+        """Forget what was held or put aside, and send at once: the user says that it is mended."""
+        self._pause = _Pause()
+        for lane in self._lanes.values():
+            lane.held_until = 0.0
+        self.wake()
+
     async def run(self) -> None:
         """Send until `stop`; without a destination, only say so."""
         with suppress(sqlite3.Error):
             await self._save()
-        if not self._url:
-            return
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S, connect=10)
-        async with aiohttp.ClientSession(timeout=timeout, proxy=_proxy(self._url)) as session:
-            while not self._stopping:
-                self._news.clear()
-                began = time.monotonic()
-                if not await self._try(session):
-                    await self._rest(began)
+        while self._sender is not None and not self._stopping:
+            self._news.clear()
+            began = time.monotonic()
+            if not await self._try(self._sender):
+                await self._rest(began)
 
     async def stop(self, flush_s: float) -> None:
         """Let what is queued go for `flush_s` seconds at most, then end."""
-        if self._url and self._pause.failures == 0:
+        if self._sender is not None and self._pause.failures == 0:
             try:
                 await asyncio.wait_for(self._idle.wait(), flush_s)
             except TimeoutError:
@@ -118,10 +143,14 @@ class Exporter:
         self._stopping = True
         self._news.set()
 
-    async def _try(self, session: aiohttp.ClientSession) -> bool:
+    async def _try(self, sender: Sender) -> bool:
         """A round. What fails on our own side, such as a full disk, is said and tried again later."""
         try:
-            return await self._round(session)
+            progress = await self._round(sender)
+            if not progress:
+                self._tidy()
+                self._idle.set()
+            return progress
         except Exception as error:
             log.exception("delivering failed; it is tried again")
             self._pause.failures += 1
@@ -130,26 +159,22 @@ class Exporter:
                 await self._say(f"delivering failed on this side: {error}")
             return False
 
-    async def _round(self, session: aiohttp.ClientSession) -> bool:
-        """One batch of every route that may go now; whether anything was delivered."""
+    async def _round(self, sender: Sender) -> bool:
+        """Batches of every route that may go now; whether anything was delivered."""
         progress = False
         now = time.monotonic()
         if now < self._pause.until:
             return False
         self._pause.aside = {number: until for number, until in self._pause.aside.items() if until > now}
-        routes = self._outbox.routes()
-        self._credentials.keep_only({route.credential for route in routes if route.credential})
-        for route in routes:
-            lane = self._lanes.setdefault(route.id, _Lane())
-            if self._stopping or time.monotonic() < max(lane.held_until, self._pause.until):
-                continue
-            parcels = self._outbox.batch(route, without=self._pause.aside)
-            if lane.part:
-                parcels = parcels[: lane.part]
-            if parcels:
-                progress |= await self._deliver(session, route, lane, parcels)
-        if not progress:
-            self._idle.set()
+        try:
+            for route in self._outbox.routes():
+                lane = self._lanes.setdefault(route.id, _Lane())
+                if self._stopping or time.monotonic() < max(lane.held_until, self._pause.until):
+                    continue
+                progress |= await self._send(sender, route, lane)
+        finally:
+            self.draining = False
+            await self._marked()
         return progress
 
     async def _rest(self, began: float) -> None:
@@ -166,114 +191,170 @@ class Exporter:
         except TimeoutError:
             return
 
-    async def _deliver(
-        self, session: aiohttp.ClientSession, route: Route, lane: _Lane, parcels: list[Parcel]
-    ) -> bool:
+    async def _send(self, sender: Sender, route: Route, lane: _Lane) -> bool:
+        """Some batches of a route, one after the other, until one does not go."""
+        progress = False
+        parcels = await self._load(route)
+        for _ in range(_TURN):
+            if not parcels or self._stopping:
+                break
+            coming = asyncio.create_task(self._load(route, busy={parcel.id for parcel in parcels}))
+            try:
+                went = await self._deliver(sender, route, lane, parcels)
+            finally:
+                parcels = await coming
+            if not went:
+                break
+            progress = True
+            self.draining = bool(parcels)
+        return progress
+
+    async def _load(self, route: Route, busy: Collection[int] = ()) -> list[Parcel]:
+        without = {*busy, *self._unmarked, *self._pause.aside}
+        return await asyncio.to_thread(self._outbox.batch, route, without=without)
+
+    async def _deliver(self, sender: Sender, route: Route, lane: _Lane, parcels: list[Parcel]) -> bool:
         """Send one batch and do what its answer asks for; True when something moved."""
-        answer, retry_after = await self._post(session, route, parcels)
-        verdict, reason = answer.verdict, answer.reason
-        if verdict is Verdict.ACCEPTED:
-            self._pause.failures = lane.doubts = 0
-            lane.part = min(lane.part * 2, 4096) if lane.part else 0
-            lane.held, lane.held_ids = "", frozenset()
-            for parcel in parcels:
-                self._pause.failed.pop(parcel.id, None)
-            await self._mark(parcels, Delivery.ACCEPTED, done=True)
+        if done := [
+            parcel.id for parcel in parcels if not parcel.wanted
+        ]:  # all of it still runs, or is marked
+            await self._restate(done)
+        cargo = Cargo.of(parcels)
+        if not cargo.parts:
+            return True
+        judgement, retry_after = await sender.export(route, cargo)
+        if judgement.verdict is Verdict.ACCEPTED:
+            lane.doubts = 0
+            lane.held, lane.held_spans = "", frozenset()
+            await self._accept(cargo.spans, sent=[parcel.id for parcel, _ in cargo.parts])
             await self._say()
             return True
-        log.warning("sending %d requests: %s", len(parcels), reason)
-        if verdict is Verdict.HOLD:
-            await self._hold(lane, parcels, reason)
-            return False
-        if verdict is Verdict.REFUSED:
-            lane.held, lane.held_ids = "", frozenset()  # it looks at the spans: nothing else is in the way
-            return await self._part(lane, parcels, reason)
-        self._pause.failures += 1
-        lane.doubts += verdict is Verdict.DOUBT
+        log.warning("sending %d spans: %s", len(cargo.spans), judgement.reason)
+        await self._marked()
+        if judgement.verdict is Verdict.HOLD:
+            return await self._hold(lane, cargo, judgement.reason)
+        if judgement.verdict is Verdict.REFUSED:
+            lane.held, lane.held_spans = "", frozenset()  # it looks at the spans: nothing else is in the way
+            return await self._isolate(sender, route, lane, cargo, judgement)
+        lane.doubts += judgement.verdict is Verdict.DOUBT
         if lane.doubts >= _DOUBTS:
-            return await self._doubt(lane, parcels, reason)
+            lane.doubts = 0
+            return await self._isolate(sender, route, lane, cargo, judgement)
+        return await self._wait(judgement.reason, retry_after)
+
+    async def _wait(self, reason: str, retry_after: float = 0.0) -> bool:
+        """The destination is in trouble: leave it alone for a while."""
+        self._pause.failures += 1
         delay = max(retry_after, backoff_s(self._pause.failures, random.random()))
         self._pause.until = time.monotonic() + delay
         await self._say(reason)
         return False
 
-    async def _hold(self, lane: _Lane, parcels: list[Parcel], reason: str) -> None:
+    async def _hold(self, lane: _Lane, cargo: Cargo, reason: str) -> bool:
         """The user must act; other routes go on, and this one is tried again from time to time."""
         lane.held_until = time.monotonic() + _HOLD_S
-        ids = frozenset(parcel.id for parcel in parcels)
-        if (reason, ids) != (lane.held, lane.held_ids):
-            lane.held, lane.held_ids = reason, ids
-            await self._mark(parcels, Delivery.HELD, reason=reason)
+        spans = frozenset(cargo.spans)
+        if (reason, spans) != (lane.held, lane.held_spans):
+            lane.held, lane.held_spans = reason, spans
+            await self._mark(cargo.spans, Delivery.HELD, reason=reason)
         await self._say(reason)
+        return False
 
-    async def _part(self, lane: _Lane, parcels: list[Parcel], reason: str) -> bool:
-        """A refused batch: smaller ones next; a refused request alone is set apart for good."""
-        if len(parcels) > 1:
-            lane.part = (len(parcels) + 1) // 2
-        else:
-            await self._mark(parcels, Delivery.QUARANTINED, reason=reason, done=True)
-            await self._say(reason)
-        return True
+    async def _isolate(
+        self, sender: Sender, route: Route, lane: _Lane, cargo: Cargo, first: Judgement
+    ) -> bool:
+        """Part a batch, traces and then spans apart, until the bad span is alone and all others are sent.
 
-    async def _doubt(self, lane: _Lane, parcels: list[Parcel], reason: str) -> bool:
-        """The destination keeps failing on this batch: find out whether one request is to blame."""
-        if len(parcels) > 1:
-            lane.part = (len(parcels) + 1) // 2
-            return True
-        lane.doubts = 0
-        number = parcels[0].id
-        wait = min(_LONGEST_ASIDE_S, 2 * self._pause.failed.get(number, _ASIDE_S / 2))
-        self._pause.failed[number] = wait
-        self._pause.aside[number] = time.monotonic() + wait
-        await self._say(reason)
-        return True
-
-    async def _post(
-        self, session: aiohttp.ClientSession, route: Route, parcels: list[Parcel]
-    ) -> tuple[Judgement, float]:
-        """The judgement of the destination's answer, and its Retry-After in seconds."""
-        body, encoding = merge(parcels)
-        headers = self._headers(route)
-        headers["Content-Type"] = parcels[0].content_type if len(parcels) == 1 else PROTOBUF
-        if encoding:
-            headers["Content-Encoding"] = encoding
+        A destination that fails on every part is in trouble itself: then it is left alone again.
+        """
+        parts, judgement, retry_after = [cargo], first, 0.0
+        accepted = self._accepted
+        barren = 0  # parts in a row that failed: a bad span alone takes log2 of the batch
+        requests = {parcel.id for parcel, _ in cargo.parts}
         try:
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                said = await response.content.read(64 * 1024)
-                experiment = headers.get("x-mlflow-experiment-id")
-                judgement = judge(response.status, said, experiment=experiment, url=self._url)
-                return judgement, _seconds(response.headers.get("Retry-After"))
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
-            return Judgement(Verdict.RETRY, f"the destination cannot be reached: {why}"), 0.0
+            while parts and not self._stopping:
+                part = parts.pop()
+                if part is not cargo:
+                    judgement, retry_after = await sender.export(route, part)
+                match judgement.verdict:
+                    case Verdict.ACCEPTED:
+                        barren = 0
+                        await self._accept(part.spans, parted=[parcel.id for parcel, _ in part.parts])
+                    case Verdict.HOLD:
+                        return await self._hold(lane, part, judgement.reason)
+                    case Verdict.RETRY:
+                        return await self._wait(judgement.reason, retry_after)
+                    case Verdict.DOUBT if self._accepted == accepted and barren > _depth(cargo):
+                        return await self._wait(judgement.reason, retry_after)
+                    case verdict:
+                        barren += verdict is Verdict.DOUBT
+                        if halves := part.halves():
+                            parts += reversed(halves)
+                        else:
+                            await self._blame(part, judgement)
+        finally:
+            await self._marked()
+            await self._restate(requests)
+        return True
 
-    def _headers(self, route: Route) -> dict[str, str]:
-        """Ours first, then the sender's, which win."""
-        mlflow = self._mlflow
-        headers = {"User-Agent": f"hermes-trace-tui/{__version__}"}
-        if mlflow.experiment:
-            headers["x-mlflow-experiment-id"] = mlflow.experiment
-        if mlflow.workspace:
-            headers["x-mlflow-workspace"] = mlflow.workspace
-        if mlflow.token:
-            headers["Authorization"] = f"Bearer {mlflow.token}"
-        elif mlflow.username:
-            pair = f"{mlflow.username}:{mlflow.password or ''}".encode()
-            headers["Authorization"] = f"Basic {b64encode(pair).decode()}"
-        headers.update(route.headers)
-        if route.credential and (value := self._credentials.value(route.credential)):
-            headers["Authorization"] = value
-        return headers
+    async def _blame(self, part: Cargo, judgement: Judgement) -> None:
+        """A span alone: quarantined when it is refused, or when it fails again and again."""
+        (span,) = part.spans
+        requests = [parcel.id for parcel, _ in part.parts]
+        failing = self._pause.failing.setdefault(span, _Failing(requests, self._accepted))
+        failing.tries += 1
+        hopeless = failing.tries >= _PATIENCE and self._accepted > failing.accepted
+        if judgement.verdict is Verdict.REFUSED or hopeless:
+            self._pause.failing.pop(span)
+            await self._mark(part.spans, Delivery.QUARANTINED, reason=judgement.reason, parted=requests)
+        else:
+            until = time.monotonic() + min(_LONGEST_ASIDE_S, _ASIDE_S * 2.0 ** (failing.tries - 1))
+            self._pause.aside.update(dict.fromkeys(requests, until))
+        await self._say(judgement.reason)
+
+    async def _accept(
+        self, spans: Sequence[SpanKey], *, sent: Sequence[int] = (), parted: Sequence[int] = ()
+    ) -> None:
+        """Start to mark spans as accepted; the next batch need not wait for the disk."""
+        self._absolve(spans)
+        await self._marked()
+        future = self._writer.mark(
+            spans, Delivery.ACCEPTED, destination=self._destination, sent=sent, parted=parted
+        )
+        self._marking, self._unmarked = asyncio.wrap_future(future), frozenset(sent)
+
+    def _absolve(self, accepted: Sequence[SpanKey]) -> None:
+        """The destination works: what failed while nothing else went may go again at once."""
+        pause = self._pause
+        pause.failures = 0
+        for span in pause.failing.keys() & set(accepted):
+            del pause.failing[span]
+        for failing in pause.failing.values():
+            if failing.accepted == self._accepted:
+                for number in failing.requests:
+                    pause.aside.pop(number, None)
+        self._accepted += 1
+
+    async def _marked(self) -> None:
+        """Wait until the last marks are on disk. Raises what kept them from it."""
+        marking, self._marking = self._marking, None
+        if marking is not None:
+            try:
+                await marking
+            finally:
+                self._unmarked = frozenset()
+            self._on_accepted()
 
     async def _mark(
-        self, parcels: list[Parcel], state: Delivery, *, reason: str | None = None, done: bool = False
+        self, spans: Sequence[SpanKey], state: Delivery, *, reason: str, parted: Sequence[int] = ()
     ) -> None:
-        spans = [span for parcel in parcels for span in parcel.spans()]
-        ids = [parcel.id for parcel in parcels] if done else []
-        destination = self._mlflow.url or ""
+        await self._marked()
         await asyncio.wrap_future(
-            self._writer.mark(spans, state, destination=destination, reason=reason, sent=ids)
+            self._writer.mark(spans, state, destination=self._destination, reason=reason, parted=parted)
         )
+
+    async def _restate(self, requests: Collection[int]) -> None:
+        await asyncio.wrap_future(self._writer.do(lambda pen: marks.restate(pen, requests)))
 
     async def _say(self, error: str = "") -> None:
         """Keep the state for readers when it changed; `error` is what just went wrong."""
@@ -294,19 +375,6 @@ class Exporter:
         await asyncio.wrap_future(self._writer.set_meta("exporter", self.state.document()))
 
 
-def traces_url(base: str) -> str:
-    """Where OTLP goes below an MLflow address, which may have a path prefix or be complete already."""
-    base = base.rstrip("/")
-    return base if base.endswith("/v1/traces") else f"{base}/v1/traces"
-
-
-def _proxy(url: str) -> str | None:
-    """The environment's proxy for an address. aiohttp's own `trust_env` would add credentials from netrc."""
-    parts = urlsplit(url)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-
-
-def _seconds(retry_after: str | None) -> float:
-    if retry_after is None or not retry_after.strip().isdigit():
-        return 0.0
-    return min(float(retry_after), _MAX_RETRY_AFTER_S)
+def _depth(cargo: Cargo) -> int:
+    """Parts that fail in a row, at most, when one span of these is to blame."""
+    return 2 * len(cargo.spans).bit_length()

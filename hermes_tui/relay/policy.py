@@ -1,13 +1,14 @@
 """What a destination's answer means: the table of MLflow's answers as code, without I/O.
 
-Measured on MLflow 3.18 and read in its `mlflow/server/otel_api.py`; retryable codes as in the OTLP
-specification, "Retryable Response Codes".
+Measured on MLflow 3.17 and 3.18 and read in its `mlflow/server/otel_api.py`; retryable codes as in the
+OTLP specification, "Retryable Response Codes".
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -19,7 +20,7 @@ class Verdict(Enum):
     RETRY = auto()  # the destination is in trouble; nothing is wrong with the request
     DOUBT = auto()  # either may be at fault: retry a few times, then part the batch
     HOLD = auto()  # the user must change something
-    REFUSED = auto()  # part the batch until the bad request is alone, then set it apart
+    REFUSED = auto()  # part the batch until the bad span is alone, then quarantine it
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +31,69 @@ class Judgement:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line of the table: these statuses, with these words in the body, mean this."""
+
+    statuses: Collection[int]
+    words: str
+    verdict: Verdict
+    reason: str  # {status}, {said}, {experiment} and {url} are filled in
+
+
+_SUCCESS, _MOVED, _SERVER = range(200, 300), range(300, 400), range(500, 600)
+_BUSY = (408, 425, 429, 502, 503, 504)
+
+RULES = (
+    Rule(_SUCCESS, "", Verdict.ACCEPTED, ""),
+    # The user must act: configuration, credentials, address.
+    Rule(
+        (422,),
+        "Field required",
+        Verdict.HOLD,
+        "MLflow wants an experiment: set --experiment or MLFLOW_EXPERIMENT_ID, or the sender's "
+        "x-mlflow-experiment-id header",
+    ),
+    Rule(
+        (404,),
+        "RESOURCE_DOES_NOT_EXIST",
+        Verdict.HOLD,
+        "experiment {experiment} does not exist at the destination",
+    ),
+    Rule((401, 407), "", Verdict.HOLD, "the destination wants other credentials ({status}{said})"),
+    Rule((403,), "", Verdict.HOLD, "the destination does not allow it ({status}{said})"),
+    Rule(
+        (501,),
+        "not supported by",
+        Verdict.HOLD,
+        "MLflow takes spans only with a SQL store: start it with --backend-store-uri sqlite:///… "
+        "({status}{said})",
+    ),
+    Rule((*_MOVED, 404, 405), "", Verdict.HOLD, "no OTLP endpoint at {url} ({status})"),
+    # The destination's trouble.
+    Rule(_BUSY, "", Verdict.RETRY, "the destination is busy ({status}{said})"),
+    Rule((422,), "Failed to log", Verdict.DOUBT, "MLflow failed to store it ({status}{said})"),
+    Rule(_SERVER, "", Verdict.DOUBT, "the destination failed ({status}{said})"),
+    # The request's fault.
+    Rule(range(100, 600), "", Verdict.REFUSED, "refused with {status}{said}"),
+)
+
+
 def judge(status: int, body: bytes, *, experiment: str | None = None, url: str = "") -> Judgement:
     """Judge an HTTP answer to POST /v1/traces."""
-    if 200 <= status < 300:
-        return Judgement(Verdict.ACCEPTED)
-    said = explain(body)
-    if status in (408, 425, 429) or status in (502, 503, 504):
-        return Judgement(Verdict.RETRY, f"the destination is busy ({status}{said})")
-    if status >= 500:
-        return Judgement(Verdict.DOUBT, f"the destination failed ({status}{said})")
-    if status in (401, 407):
-        return Judgement(Verdict.HOLD, f"the destination wants other credentials ({status}{said})")
-    if status == 403:
-        return Judgement(Verdict.HOLD, f"the destination does not allow it ({status}{said})")
-    if status == 404 and "RESOURCE_DOES_NOT_EXIST" in body.decode("utf-8", "replace"):
-        return Judgement(Verdict.HOLD, f"experiment {experiment or '?'} does not exist at the destination")
-    if 300 <= status < 400 or status in (404, 405):
-        return Judgement(Verdict.HOLD, f"no OTLP endpoint at {url or 'the destination'} ({status})")
-    if status == 422 and b"Field required" in body:
-        return Judgement(
-            Verdict.HOLD,
-            "MLflow wants an experiment: set --experiment or MLFLOW_EXPERIMENT_ID, or the sender's "
-            "x-mlflow-experiment-id header",
-        )
-    if status == 400 and not (experiment or "").isdigit():
+    if status == 400 and experiment is not None and not experiment.isdigit():
         return Judgement(Verdict.HOLD, f"experiment {experiment!r} is not the number of an experiment")
-    if status == 422 and b"Failed to log" in body:
-        return Judgement(Verdict.DOUBT, f"MLflow failed to store it (422{said})")
-    return Judgement(Verdict.REFUSED, f"refused with {status}{said}")
+    text = body.decode("utf-8", "replace")
+    for rule in RULES:
+        if status in rule.statuses and rule.words in text:
+            filled = {
+                "status": status,
+                "said": explain(body),
+                "experiment": experiment or "?",
+                "url": url or "the destination",
+            }
+            return Judgement(rule.verdict, rule.reason.format_map(filled))
+    return Judgement(Verdict.REFUSED, f"no HTTP answer: status {status}")
 
 
 def explain(body: bytes) -> str:
@@ -65,7 +101,7 @@ def explain(body: bytes) -> str:
     text = body[:4000].decode("utf-8", "replace").strip()
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         text = "" if text.startswith("<") else text
     else:
         if isinstance(document, dict):

@@ -21,11 +21,10 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
 from hermes_tui.otlp.http import HttpReceiver
 from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.exporter import Exporter
 from hermes_tui.relay.intake import Intake
 from hermes_tui.relay.lock import Lock, Running
-from hermes_tui.relay.outbox import Outbox
 from hermes_tui.relay.ports import port_taken
+from hermes_tui.relay.tee import Tee
 from hermes_tui.settings import GRPC_PORT, Settings
 
 log = logging.getLogger(__name__)
@@ -125,12 +124,10 @@ async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack, *, 
     stack.callback(writer.close)
     credentials = Credentials(state.credentials)
     intake = Intake(writer, credentials)
-    outbox = Outbox(state.journal)
-    stack.callback(outbox.close)
-    exporter = Exporter(writer, outbox, credentials, settings.mlflow)
-    exporting = asyncio.create_task(exporter.run())
-    stack.push_async_callback(_end, exporter, exporting)
-    news.append(exporter.wake)
+    tee = Tee(writer, credentials, state, settings.mlflow)
+    await tee.start()
+    stack.push_async_callback(tee.stop, _FLUSH_S)
+    news.append(tee.exporter.wake)
     counting = asyncio.create_task(_keep_counts(writer, intake))
     stack.push_async_callback(_end_counts, counting, writer, intake)
     identity: dict[str, object] = {"service": "hermes-trace-tui", "version": __version__}
@@ -166,14 +163,6 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, None) or "getaddrinfo" in str(error):
         return f"cannot listen on {host}: it is not an address of this machine. Use --host 127.0.0.1."
     return f"cannot listen on {host}:{port}: {error.strerror or error}"
-
-
-async def _end(exporter: Exporter, exporting: asyncio.Task[None]) -> None:
-    await exporter.stop(_FLUSH_S)
-    try:
-        await asyncio.wait_for(exporting, _FLUSH_S)
-    except TimeoutError:
-        log.info("a request to the destination was still under way; it is sent again after the next start")
 
 
 async def _keep_counts(writer: Writer, intake: Intake) -> None:

@@ -17,9 +17,8 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.otlp.http import HttpReceiver
 from hermes_tui.relay import exporter as exporter_module
 from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.exporter import Exporter
 from hermes_tui.relay.intake import Intake
-from hermes_tui.relay.outbox import Outbox
+from hermes_tui.relay.tee import Tee
 from hermes_tui.settings import MLflow
 from tests.processes import Destination, RelayProcess, Reply, relays
 
@@ -72,14 +71,13 @@ class Parts:
         self.writer = Writer(state, forward=mlflow.url is not None, on_index=on_index, synchronous="OFF")
         self.credentials = Credentials(state.credentials)
         self.intake = Intake(self.writer, self.credentials)
-        self.outbox = Outbox(state.journal)
-        self.exporter = Exporter(self.writer, self.outbox, self.credentials, mlflow)
-        self.exporting: asyncio.Task[None] | None = None
+        self.tee = Tee(self.writer, self.credentials, state, mlflow)
+        self.exporter, self.prover, self.outbox = self.tee.exporter, self.tee.prover, self.tee.outbox
 
-    def export(self) -> None:
+    async def export(self) -> None:
         """Start to send."""
         self.news.append(self.exporter.wake)
-        self.exporting = asyncio.create_task(self.exporter.run())
+        await self.tee.start()
 
     @asynccontextmanager
     async def receiver(self) -> AsyncIterator[HttpReceiver]:
@@ -91,13 +89,9 @@ class Parts:
             await receiver.stop()
 
     async def close(self) -> None:
-        if self.exporting is not None:
-            await self.exporter.stop(0.0)
-            self.exporting.cancel()
-            await asyncio.wait([self.exporting])
-            failed = None if self.exporting.cancelled() else self.exporting.exception()
-            assert failed is None, f"the exporter ended by itself: {failed!r}"
-        self.outbox.close()
+        failed = self.tee.failed()
+        await self.tee.stop(0.0)
+        assert not failed, f"the exporter or the prover ended by itself: {failed!r}"
         self.writer.close()
 
 

@@ -19,8 +19,10 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import PROTOBUF
 from hermes_tui.relay import exporter as exporter_module
+from hermes_tui.relay import sender as sender_module
 from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.exporter import Exporter, traces_url
+from hermes_tui.relay.exporter import Exporter
+from hermes_tui.relay.sender import traces_url
 from tests.processes import (
     DEADLINE_S,
     Destination,
@@ -76,7 +78,7 @@ async def test_a_request_that_goes_alone_keeps_its_very_bytes(
     sent = body(1) + UNKNOWN_FIELD
     sent = gzip.compress(sent) if zipped else sent
     headers = {"Content-Type": f"{PROTOBUF}; v=1", **({"Content-Encoding": "gzip"} if zipped else {})}
-    own.export()
+    await own.export()
     async with own.receiver() as receiver, aiohttp.ClientSession() as session:
         url = f"http://{receiver.address}/v1/traces"
         async with session.post(url, data=sent, headers=headers) as answer:
@@ -103,7 +105,7 @@ async def test_small_requests_of_the_same_sender_go_in_one(
         same.body = each
         own.writer.append(same).result(20)
     await delivered(state, queued=20)
-    own.export()
+    await own.export()
     await delivered(state, accepted=20)
     (arrived,) = there.posts
     assert set(arrived.spans()) == keys(*bodies)
@@ -119,7 +121,7 @@ async def test_a_merged_request_has_a_bound(
     large = [body_of(*(wire_span(200 * each + n) for n in range(200))) for each in range(6)]
     store(own.writer, *large)
     await delivered(state, queued=1200)
-    own.export()
+    await own.export()
     await delivered(state, accepted=1200)
     assert [len(post.spans()) for post in there.posts] == [400, 400, 400]
 
@@ -143,7 +145,7 @@ async def test_different_headers_are_never_merged(
         store(own.writer, one, **routes[number % 5])
         sent[number % 5] |= keys(one)
     await delivered(state, queued=15)
-    own.export()
+    await own.export()
     await delivered(state, accepted=15)
     assert len(there.posts) == 5
     found = {
@@ -183,7 +185,7 @@ async def test_settings_say_who_we_are(
     there = destination()
     own = parts(there.url + "/", experiment="5", workspace="team", **said)
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
     (arrived,) = there.posts
     assert arrived.headers.get("authorization") == authorization
@@ -196,7 +198,7 @@ async def test_the_senders_headers_win_over_settings(
 ) -> None:
     there = destination()
     own = parts(there.url, experiment="5", workspace="ours", token="ours")
-    own.export()
+    await own.export()
     theirs = {
         "Content-Type": PROTOBUF,
         "X-MLflow-Experiment-Id": "9",
@@ -242,7 +244,7 @@ async def test_a_netrc_entry_is_no_reason_to_fail(
     there = destination()
     own = parts(there.url, token="ours")
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
     assert there.posts[0].headers["authorization"] == "Bearer ours"
 
@@ -254,7 +256,7 @@ async def test_a_proxy_of_the_environment_is_used(
     impatient.setenv("http_proxy", proxy.url)
     own = parts("http://mlflow.invalid:5000")
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
     assert proxy.posts[0].path == "http://mlflow.invalid:5000/v1/traces"
     assert proxy.posts[0].headers["host"] == "mlflow.invalid:5000"
@@ -274,7 +276,7 @@ async def test_trouble_is_waited_out(parts: Make, destination: MakeDestination, 
     )
     own = parts(there.url)
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
     assert [post.status for post in there.posts] == [503, 500, None, 502, 429, 422, 200]
     assert len({post.body for post in there.posts}) == 1
@@ -285,7 +287,7 @@ async def test_a_destination_that_is_not_there_is_asked_until_it_is(parts: Make,
     there = Destination()
     own = parts(there.url)
     store(own.writer, body(1), body(2))
-    own.export()
+    await own.export()
     await until(lambda: document(state, "exporter").get("state") == "retrying")
     assert "cannot be reached" in document(state, "exporter")["reason"]
     assert counts(state)["queued"] == 2
@@ -308,18 +310,18 @@ async def test_a_retry_is_due_even_when_saying_why_took_longer_than_its_pause(
 
     impatient.setattr(Exporter, "_save", slow)
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
 
 
 async def test_an_answer_that_never_comes_is_given_up(
     parts: Make, destination: MakeDestination, state: StateDir, impatient: pytest.MonkeyPatch
 ) -> None:
-    impatient.setattr(exporter_module, "_TIMEOUT_S", 0.3)
+    impatient.setattr(sender_module, "_TIMEOUT_S", 0.3)
     there = destination(Reply(hang=True))
     own = parts(there.url)
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await until(lambda: len(there.posts) >= 2)
     await delivered(state, accepted=1)
 
@@ -328,7 +330,7 @@ async def test_retry_after_is_respected(parts: Make, destination: MakeDestinatio
     there = destination(Reply(429, headers={"Retry-After": "1"}), Reply(503, headers={"Retry-After": "soon"}))
     own = parts(there.url)
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, accepted=1)
     first, second, _ = there.posts
     assert second.at - first.at >= 1.0
@@ -362,7 +364,7 @@ async def test_what_the_user_must_fix_is_held_while_others_go_on(
     own = parts(there.url)
     store(own.writer, body(1), body(2), headers={"x-mlflow-experiment-id": "7"})
     store(own.writer, body(3), headers={"x-mlflow-experiment-id": "1"})
-    own.export()
+    await own.export()
     await delivered(state, held=2, accepted=1)
     await until(lambda: document(state, "exporter")["state"] == "held")
     assert words in document(state, "exporter")["reason"]
@@ -387,7 +389,7 @@ async def test_one_bad_request_is_set_apart_and_all_others_arrive(
     bodies = [body(number, name="bad" if number in (13, 37) else "good") for number in range(50)]
     store(own.writer, *bodies)
     await delivered(state, queued=50)
-    own.export()
+    await own.export()
     await delivered(state, accepted=48, quarantined=2)
     good = [each for number, each in enumerate(bodies) if number not in (13, 37)]
     assert there.accepted() == keys(*good)
@@ -409,7 +411,7 @@ async def test_a_request_that_always_fails_does_not_block_the_others(
     own = parts(there.url, experiment="1")
     bodies = [body(number, name="poison" if number == 5 else "good") for number in range(30)]
     store(own.writer, *bodies)
-    own.export()
+    await own.export()
     await delivered(state, accepted=29, queued=1)
     store(own.writer, body(40))
     await delivered(state, accepted=30, queued=1)
@@ -423,7 +425,7 @@ async def test_what_failed_is_tried_again_later(
     there = destination(answer=lambda _: Reply() if well else Reply(500))
     own = parts(there.url, experiment="1")
     store(own.writer, body(1), body(2))
-    own.export()
+    await own.export()
     await until(lambda: len(there.posts) > 10)
     assert counts(state)["queued"] == 2
     well = True
@@ -436,7 +438,7 @@ async def test_a_hold_ends_when_the_destination_looks_at_the_spans_again(
     there = destination(Reply(401), answer=lambda _: Reply(422, b'{"detail": "Invalid span"}'))
     own = parts(there.url, experiment="1")
     store(own.writer, body(1))
-    own.export()
+    await own.export()
     await delivered(state, quarantined=1)
     await until(lambda: "Invalid span" in document(state, "exporter")["last_error"])
     await until(lambda: document(state, "exporter")["state"] == "ok")
@@ -451,7 +453,7 @@ async def test_delivery_goes_on_after_the_journal_could_not_be_written(
     store(own.writer, body(1))
     wait_for(lambda: counts(state)["queued"] == 1)
     sql(f"CREATE TRIGGER full BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'disk full'); END")
-    own.export()
+    await own.export()
     await until(lambda: len(there.posts) >= (2 if table == "marks" else 1))
     sql("DROP TRIGGER full")
     await delivered(state, accepted=1)
@@ -464,7 +466,7 @@ async def test_delivery_goes_on_after_the_journal_could_not_be_written(
 
 async def test_without_a_destination_spans_stay_here(parts: Make, state: StateDir) -> None:
     own = parts()
-    own.export()
+    await own.export()
     store(own.writer, body(1))
     await delivered(state, local=1)
     await until(lambda: document(state, "exporter").get("state") == "none")
@@ -508,7 +510,7 @@ async def test_every_span_is_in_just_one_delivery_at_any_time(
 
     there = destination(answer=answer)
     own = parts(there.url, experiment="1")
-    own.export()
+    await own.export()
     names = ["good", "bad", "good", "poison", "good"]
     for number in range(40):
         hold = number % 8 == 7
@@ -581,7 +583,7 @@ async def test_a_credential_is_not_erased_while_its_request_is_on_its_way_to_the
 ) -> None:
     there = destination()
     own = parts(there.url)
-    own.export()
+    await own.export()
     async with own.receiver() as receiver, aiohttp.ClientSession() as session:
 
         async def send(number: int) -> int:
@@ -641,7 +643,7 @@ async def test_compressed_requests_are_bounded_by_what_they_unfold_to(
         small.body = gzip.compress(plain)
         own.writer.append(small).result(20)
     await delivered(state, queued=3)
-    own.export()
+    await own.export()
     await delivered(state, accepted=3)
     assert [len(post.spans()) for post in there.posts] == [1, 1, 1]
 
