@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
+from tests.processes import MLflowServer
 
 # The same examples on every machine: a run that was green yesterday is green today.
 settings.register_profile(
@@ -59,3 +60,14 @@ def open_reader(state: StateDir) -> Iterator[Callable[[], Reader]]:
     """Open a reader of `state`'s journal; closed at the end."""
     with ExitStack() as stack:
         yield lambda: stack.enter_context(Reader(state.journal))
+
+
+@pytest.fixture(scope="session")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
+    """A real MLflow for all tests that need one; they run one after the other (xdist_group)."""
+    server = MLflowServer(tmp_path_factory.mktemp("mlflow"))
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.close()

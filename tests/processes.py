@@ -362,12 +362,13 @@ class MLflowServer:
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "mlflow.log"
+        self.store = folder / "mlflow.db"
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         python = os.environ.get("HERMES_TRACE_TEST_MLFLOW_PYTHON") or _MLFLOW_PYTHON
         command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"]
+        command += ["--backend-store-uri", f"sqlite:///{self.store}", "--workers", "1"]
         command += ["--artifacts-destination", str(folder / "artifacts")]
         environment = clean_environment(
             MLFLOW_DISABLE_TELEMETRY="true",

@@ -29,16 +29,6 @@ pytestmark = [pytest.mark.mlflow, pytest.mark.xdist_group("mlflow"), pytest.mark
 FAR_S = 120.0  # MLflow stores some hundred spans a second at best, and its first answer takes seconds
 
 
-@pytest.fixture(scope="session")
-def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MLflowServer]:
-    server = MLflowServer(tmp_path_factory.mktemp("mlflow"))
-    try:
-        server.wait_ready()
-        yield server
-    finally:
-        server.close()
-
-
 @pytest.fixture
 def start_relay(tmp_path: Path) -> Iterator[Callable[..., RelayProcess]]:
     with relays(tmp_path) as start:

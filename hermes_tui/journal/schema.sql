@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS requests (
 );
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (route, id) WHERE state IN (1, 3);
 CREATE INDEX IF NOT EXISTS requests_sent ON requests (destination, id) WHERE state = 2;
+CREATE INDEX IF NOT EXISTS requests_parted ON requests (id) WHERE state = 3;
 
 CREATE TABLE IF NOT EXISTS marks (       -- how far a span got, kept apart from the index and surviving it
     destination TEXT    NOT NULL,

@@ -27,6 +27,7 @@ from hermes_tui.relay.sender import Sender
 log = logging.getLogger(__name__)
 
 _HOLD_S = 15.0  # how often a held route is tried again
+_AWAY_S = 2.0  # how often an address is tried at which nobody listens
 _ASIDE_S = 15.0  # how long a span that the destination fails on waits while others go; doubles
 _LONGEST_ASIDE_S = 600.0
 _DOUBTS = 3  # attempts before a batch is parted
@@ -116,11 +117,17 @@ class Exporter:
         self._idle.clear()
         self._news.set()
 
+    @property
+    def trouble(self) -> str:
+        """Why sending is put off just now; "" when it is not."""
+        return self.state.reason if self.state.state == "retrying" else ""
+
     def try_again(self) -> None:
         """Forget what was held or put aside, and send at once: the user says that it is mended."""
         self._pause = _Pause()
         for lane in self._lanes.values():
             lane.held_until = 0.0
+            lane.held_spans = frozenset()  # they were released: holding them again has to be noted again
         self.wake()
 
     async def run(self) -> None:
@@ -148,10 +155,12 @@ class Exporter:
         try:
             progress = await self._round(sender)
             if not progress:
+                self.draining = False
                 self._tidy()
                 self._idle.set()
             return progress
         except Exception as error:
+            self.draining = False
             log.exception("delivering failed; it is tried again")
             self._pause.failures += 1
             self._pause.until = time.monotonic() + backoff_s(self._pause.failures, random.random())
@@ -173,7 +182,6 @@ class Exporter:
                     continue
                 progress |= await self._send(sender, route, lane)
         finally:
-            self.draining = False
             await self._marked()
         return progress
 
@@ -206,7 +214,7 @@ class Exporter:
             if not went:
                 break
             progress = True
-            self.draining = bool(parcels)
+            self.draining |= bool(parcels)
         return progress
 
     async def _load(self, route: Route, busy: Collection[int] = ()) -> list[Parcel]:
@@ -240,14 +248,16 @@ class Exporter:
         if lane.doubts >= _DOUBTS:
             lane.doubts = 0
             return await self._isolate(sender, route, lane, cargo, judgement)
-        return await self._wait(judgement.reason, retry_after)
+        return await self._wait(judgement, retry_after)
 
-    async def _wait(self, reason: str, retry_after: float = 0.0) -> bool:
-        """The destination is in trouble: leave it alone for a while."""
+    async def _wait(self, judgement: Judgement, retry_after: float) -> bool:
+        """The destination is in trouble: leave it alone for a while, longer when it is there."""
         self._pause.failures += 1
-        delay = max(retry_after, backoff_s(self._pause.failures, random.random()))
-        self._pause.until = time.monotonic() + delay
-        await self._say(reason)
+        delay = backoff_s(self._pause.failures, random.random())
+        if judgement.verdict is Verdict.AWAY:
+            delay = min(delay, _AWAY_S)
+        self._pause.until = time.monotonic() + max(retry_after, delay)
+        await self._say(judgement.reason)
         return False
 
     async def _hold(self, lane: _Lane, cargo: Cargo, reason: str) -> bool:
@@ -282,10 +292,10 @@ class Exporter:
                         await self._accept(part.spans, parted=[parcel.id for parcel, _ in part.parts])
                     case Verdict.HOLD:
                         return await self._hold(lane, part, judgement.reason)
-                    case Verdict.RETRY:
-                        return await self._wait(judgement.reason, retry_after)
+                    case Verdict.RETRY | Verdict.AWAY:
+                        return await self._wait(judgement, retry_after)
                     case Verdict.DOUBT if self._accepted == accepted and barren > _depth(cargo):
-                        return await self._wait(judgement.reason, retry_after)
+                        return await self._wait(judgement, retry_after)
                     case verdict:
                         barren += verdict is Verdict.DOUBT
                         if halves := part.halves():
@@ -306,6 +316,7 @@ class Exporter:
         hopeless = failing.tries >= _PATIENCE and self._accepted > failing.accepted
         if judgement.verdict is Verdict.REFUSED or hopeless:
             self._pause.failing.pop(span)
+            self._pause.failures = 0  # the destination works
             await self._mark(part.spans, Delivery.QUARANTINED, reason=judgement.reason, parted=requests)
         else:
             until = time.monotonic() + min(_LONGEST_ASIDE_S, _ASIDE_S * 2.0 ** (failing.tries - 1))
@@ -355,6 +366,7 @@ class Exporter:
 
     async def _restate(self, requests: Collection[int]) -> None:
         await asyncio.wrap_future(self._writer.do(lambda pen: marks.restate(pen, requests)))
+        self._on_accepted()  # of some it may be all now
 
     async def _say(self, error: str = "") -> None:
         """Keep the state for readers when it changed; `error` is what just went wrong."""

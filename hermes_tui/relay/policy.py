@@ -18,6 +18,7 @@ class Verdict(Enum):
 
     ACCEPTED = auto()
     RETRY = auto()  # the destination is in trouble; nothing is wrong with the request
+    AWAY = auto()  # nobody listens there: trying again costs nobody anything
     DOUBT = auto()  # either may be at fault: retry a few times, then part the batch
     HOLD = auto()  # the user must change something
     REFUSED = auto()  # part the batch until the bad span is alone, then quarantine it

@@ -37,7 +37,7 @@ _SPANS = 800  # … and about how many spans at most
 _SETTLED_S = 0.3  # after the last acceptance of a trace whose root has ended
 _OLD_S = 20.0  # a span of a trace that goes on
 _GRACE_S = 2.0  # what is not there may still be on its way into MLflow's store
-_BACKLOG_S = 30.0  # how long a backlog being delivered may hold a proof up
+_BACKLOG_S = 10.0  # between two questions while a backlog is being delivered: reading costs more than storing
 _UNREADABLE_S = 600.0  # until a destination without MLflow's API is asked again
 
 
@@ -59,8 +59,9 @@ class ProofState:
 
 @dataclass(slots=True)
 class Found:
-    """What MLflow has of the traces that were asked for."""
+    """What MLflow has of the traces that were `asked` for."""
 
+    asked: set[bytes] = field(default_factory=set)
     infos: dict[bytes, TraceInfo] = field(default_factory=dict)
     ends: dict[bytes, dict[bytes, int]] = field(default_factory=dict)
 
@@ -97,6 +98,7 @@ class Prover:
         self.turn = asyncio.Lock()
         """One question at a time, whoever asks: hold it around `ask` and `note`."""
         self._failures = 0
+        self._asked_at = 0.0
         self._stopping = False
         self.state = ProofState("ok" if destination else "none")
 
@@ -143,10 +145,9 @@ class Prover:
     async def _pass(self) -> float | None:
         waits: list[float] = []
         after = 0
-        began = time.monotonic()
         while not self._stopping:
-            if self._busy() and time.monotonic() - began < _BACKLOG_S:
-                return _SETTLED_S * 4
+            if self._must_wait():
+                return min([*waits, _BACKLOG_S / 4])
             page = await asyncio.to_thread(self._outbox.sent, self._destination, after=after, limit=_PAGE)
             if not page:
                 break
@@ -171,9 +172,11 @@ class Prover:
         waits = {trace_id: _wait(ages.values(), trace_id in rooted) for trace_id, ages in unproven.items()}
         due = [trace_id for trace_id, wait in waits.items() if wait <= 0]
         later = [wait for wait in waits.values() if wait > 0]
-        found = await self.ask(route, {trace_id: len(unproven[trace_id]) for trace_id in due})
+        counts = {trace_id: len(unproven[trace_id]) for trace_id in due}
+        found = await self.ask(route, counts, stop=self._must_wait)
+        later += [_BACKLOG_S / 4 for trace_id in due if trace_id not in found.asked]
         there, missing = [], []
-        for trace_id in due:
+        for trace_id in found.asked:
             for key, age in unproven[trace_id].items():
                 if found.has(key):
                     there.append(key)
@@ -191,19 +194,32 @@ class Prover:
         accepted = standing.state is Delivery.ACCEPTED and not standing.superseded
         return accepted and standing.destination == self._destination
 
-    async def ask(self, route: Route, traces: Mapping[bytes, int]) -> Found:
+    def _must_wait(self) -> bool:
+        return self._busy() and time.monotonic() - self._asked_at < _BACKLOG_S
+
+    async def ask(
+        self, route: Route, traces: Mapping[bytes, int], *, stop: Callable[[], bool] = lambda: False
+    ) -> Found:
         """Which spans MLflow has of some traces, given with about how many spans they have.
 
-        Raises Unreadable or NotNow.
+        Between two questions it may `stop`. Raises Unreadable or NotNow.
         """
         found = Found()
         if not traces or self._sender is None:
             return found
         names = list(traces)
         for at in range(0, len(names), _INFOS):
-            found.infos |= await mlflow.infos(self._sender, route, names[at : at + _INFOS])
-        for some in _chunks({name: traces[name] for name in names if name in found.infos}):
-            found.ends |= await mlflow.spans(self._sender, route, some)
+            some = names[at : at + _INFOS]
+            found.infos |= (there := await mlflow.infos(self._sender, route, some))
+            found.asked.update(set(some) - there.keys())
+            for chunk in _chunks({name: traces[name] for name in some if name in there}):
+                self._asked_at = time.monotonic()
+                found.ends |= await mlflow.spans(self._sender, route, chunk)
+                found.asked.update(chunk)
+                if stop():
+                    break
+            if stop():
+                break
         if self.state.readable is not True or self.state.state != "ok":
             await self._say("ok", True)
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import ssl
 import time
@@ -28,11 +29,13 @@ _ERROR_BYTES = 64 * 1024
 _ANSWER_BYTES = 256 * 1024 * 1024
 _CA_VARIABLES = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _TRUE = {"true", "1"}
+_UNTRUSTED, _NOBODY, _CUT = -3, -2, -1
+_FAILURES = {_UNTRUSTED: Verdict.HOLD, _NOBODY: Verdict.AWAY, _CUT: Verdict.RETRY}
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; `status` 0 and `error` when nothing did."""
+    """What came back. When nothing did there is an `error`, and `status` is one of those below 0."""
 
     status: int
     body: bytes = b""
@@ -72,8 +75,9 @@ class Sender:
             headers["Content-Encoding"] = encoding
         reply = await self._request("POST", self.traces_url, headers, body, most=_ERROR_BYTES)
         if reply.error:
-            verdict = Verdict.HOLD if reply.status < 0 else Verdict.RETRY
-            return Judgement(verdict, f"the destination cannot be reached: {reply.error}"), 0.0
+            return Judgement(
+                _FAILURES[reply.status], f"the destination cannot be reached: {reply.error}"
+            ), 0.0
         said = self._redacted(reply.body.decode("utf-8", "replace")).encode()
         experiment = headers.get("x-mlflow-experiment-id")
         return judge(reply.status, said, experiment=experiment, url=self.traces_url), reply.retry_after_s
@@ -97,7 +101,11 @@ class Sender:
         assert self._session is not None, "use it as a context manager"
         try:
             async with self._session.request(
-                method, url, data=body, headers=headers, allow_redirects=False
+                method,
+                url,
+                data=None if body is None else io.BytesIO(body),
+                headers=headers,
+                allow_redirects=False,
             ) as response:
                 said = bytearray()
                 while len(said) < most and (chunk := await response.content.read(most - len(said))):
@@ -108,8 +116,10 @@ class Sender:
             return Reply(
                 -1, error=f"its certificate is not trusted ({why}); set SSL_CERT_FILE to its CA bundle"
             )
+        except aiohttp.ClientConnectorError as error:
+            return Reply(_NOBODY, error=self._redacted(str(error)))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            return Reply(0, error=self._redacted(str(error) or type(error).__name__))
+            return Reply(_CUT, error=self._redacted(str(error) or type(error).__name__))
 
     def _headers(self, route: Route) -> dict[str, str]:
         """Ours first, then the sender's, which win."""

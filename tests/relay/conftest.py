@@ -16,6 +16,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
 from hermes_tui.otlp.http import HttpReceiver
 from hermes_tui.relay import exporter as exporter_module
+from hermes_tui.relay import prover as prover_module
 from hermes_tui.relay.credentials import Credentials
 from hermes_tui.relay.intake import Intake
 from hermes_tui.relay.tee import Tee
@@ -56,6 +57,20 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+@pytest.fixture
+def prompt(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The prover's waiting times in milliseconds; what they are in truth is tested apart."""
+    for name, value in (
+        ("_SETTLED_S", 0.01),
+        ("_OLD_S", 0.05),
+        ("_GRACE_S", 0.02),
+        ("_UNREADABLE_S", 0.05),
+    ):
+        monkeypatch.setattr(prover_module, name, value)
+    monkeypatch.setattr(prover_module, "backoff_s", lambda *_: 0.02)
+    return monkeypatch
+
+
 class Parts:
     """Intake, journal and exporter in this process."""
 
@@ -80,8 +95,9 @@ class Parts:
         await self.tee.start()
 
     @asynccontextmanager
-    async def receiver(self) -> AsyncIterator[HttpReceiver]:
-        receiver = HttpReceiver(self.intake.accept, host="127.0.0.1", port=0, identity={"service": "test"})
+    async def receiver(self, **said: Any) -> AsyncIterator[HttpReceiver]:
+        where: dict[str, Any] = {"host": "127.0.0.1", "port": 0, "identity": {"service": "test"}}
+        receiver = HttpReceiver(self.intake.accept, **{**where, **said})
         await receiver.start()
         try:
             yield receiver

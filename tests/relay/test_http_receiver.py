@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -11,32 +12,19 @@ from typing import Any
 
 import aiohttp
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from hermes_tui.journal.reader import Reader
-from hermes_tui.otlp import http as http_module
-from hermes_tui.otlp.codec import MAX_BYTES, PROTOBUF
+from hermes_tui.otlp.access import Access
+from hermes_tui.otlp.encodings import JSON, MAX_BYTES, PROTOBUF
+from hermes_tui.otlp.guard import Limits
 from hermes_tui.relay import intake as intake_module
 from tests.processes import RelayProcess, document, post, until
 from tests.relay.conftest import Parts
+from tests.rpc import Status
 from tests.support import body_of, recorded_requests, trace_id, wire_span
 
 BODY = body_of(wire_span(1, session__id="s"), wire_span(2, parent=1))
-
-
-def _status_class() -> Any:
-    """google.rpc.Status as google/rpc/status.proto has it."""
-    file = descriptor_pb2.FileDescriptorProto(name="rpc_status.proto", package="tested", syntax="proto3")
-    message = file.message_type.add(name="Status")
-    message.field.add(name="code", number=1, type=5, label=1)
-    message.field.add(name="message", number=2, type=9, label=1)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("tested.Status"))
-
-
-Status = _status_class()
 
 
 class Sender:
@@ -54,12 +42,23 @@ class Sender:
         async with self.session.post(self.url + path, data=body, headers=named) as answer:
             return answer, await answer.read()
 
-    async def refused(self, status: int, code: int, body: bytes, **headers: str) -> str:
-        """Post what must be refused; the message of the google.rpc.Status in the answer."""
-        answer, said = await self.post(body, **headers)
+    async def refused(
+        self, status: int, code: int, body: bytes, kind: str = PROTOBUF, method: str = "POST", **headers: str
+    ) -> str:
+        """Send what must be refused; the message of the google.rpc.Status in the answer, which is `kind`."""
+        path = headers.pop("path", "/v1/traces")
+        named = {"Content-Type": kind, **{n.replace("_", "-"): v for n, v in headers.items()}}
+        data = io.BytesIO(body) if len(body) > 2**20 else body  # aiohttp warns of large bytes
+        async with self.session.request(method, self.url + path, data=data, headers=named) as answer:
+            said = await answer.read()
         assert answer.status == status
-        assert answer.content_type == PROTOBUF
-        found = Status.FromString(said)
+        assert answer.content_type == kind
+        if kind == JSON:
+            document = json.loads(said)
+            assert document.keys() == {"code", "message"}
+            found = Status(**document)
+        else:
+            found = Status.FromString(said)
         assert found.code == code
         assert found.message
         return str(found.message)
@@ -149,16 +148,71 @@ async def test_a_span_without_a_usable_id_is_refused_and_named(sender: Sender) -
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
-async def test_another_content_type_is_not_supported(sender: Sender, content_type: str) -> None:
-    assert PROTOBUF in await sender.refused(415, 12, BODY, Content_Type=content_type)
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+async def test_another_content_type_is_not_supported(sender: Sender, content_type: str, kind: str) -> None:
+    said = await sender.refused(415, 12, BODY, kind, Content_Type=content_type, Accept=kind)
+    assert PROTOBUF in said
+    assert JSON in said
+
+
+@pytest.mark.parametrize("kind", [PROTOBUF, JSON])
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (400, 3, {"body": b"{broken"}),
+        (400, 3, {"Content_Encoding": "br"}),
+        (400, 3, {"x_mlflow_experiment_id": "7\t8"}),
+        (404, 5, {"path": "/v2/traces"}),
+        (404, 5, {"path": "/v2/traces", "method": "GET"}),
+        (405, 12, {"method": "GET"}),
+        (405, 12, {"method": "PUT"}),
+        (405, 12, {"method": "OPTIONS"}),
+        (403, 7, {"Origin": "https://evil.test"}),
+        (403, 7, {"Host": "evil.test"}),
+        (413, 8, {"body": bytes(MAX_BYTES + 1)}),
+        (413, 8, {"body": gzip.compress(bytes(MAX_BYTES + 1), 1), "Content_Encoding": "gzip"}),
+    ],
+    ids=lambda value: "-".join(map(str, value)) if isinstance(value, dict) else str(value),
+)
+async def test_every_error_is_a_status_in_the_requests_encoding(
+    sender: Sender, kind: str, status: int, code: int, said: dict[str, Any]
+) -> None:
+    said = dict(said)
+    await sender.refused(status, code, said.pop("body", BODY), kind, **said)
+
+
+async def test_an_unknown_token_is_refused_in_the_requests_encoding(parts: Callable[..., Parts]) -> None:
+    async with (
+        parts().receiver(access=Access(token="t" * 16)) as receiver,
+        aiohttp.ClientSession() as session,
+    ):
+        sender = Sender(session, f"http://{receiver.address}", parts())
+        for kind in (PROTOBUF, JSON):
+            await sender.refused(401, 16, BODY, kind)
+        answer, _ = await sender.post(BODY)
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("kind", [f"{JSON}; charset=utf-8", "Application/Json"])
+async def test_json_is_answered_in_json(sender: Sender, sql: Callable[..., list[Any]], kind: str) -> None:
+    span = {"traceId": "01" * 16, "spanId": "02" * 8, "name": "s", "startTimeUnixNano": "1"}
+    body = json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}).encode()
+    answer, said = await sender.post(body, Content_Type=kind)
+    assert (answer.status, answer.content_type, json.loads(said)) == (200, JSON, {})
+    assert [(row[0], row[1]) for row in stored(sql)] == [(body, kind)]
+    for path in ("/v1/metrics", "/v1/logs"):
+        answer, said = await sender.post(b"{}", path, Content_Type=kind)
+        assert (answer.status, answer.content_type, json.loads(said)) == (200, JSON, {})
 
 
 async def test_too_large_before_decompression(
-    parts: Callable[..., Parts], monkeypatch: pytest.MonkeyPatch, sql: Callable[..., list[Any]]
+    parts: Callable[..., Parts], sql: Callable[..., list[Any]]
 ) -> None:
-    monkeypatch.setattr(http_module, "MAX_BYTES", 1000)
     own = parts()
-    async with own.receiver() as receiver, aiohttp.ClientSession() as session:
+    async with (
+        own.receiver(limits=Limits(request_bytes=1000)) as receiver,
+        aiohttp.ClientSession() as session,
+    ):
         sender = Sender(session, f"http://{receiver.address}", own)
         fits = body_of(wire_span(1, name="x" * 800))
         answer, _ = await sender.post(fits)
@@ -192,20 +246,21 @@ async def test_metrics_and_logs_are_taken_and_kept_out(sender: Sender, sql: Call
 
 
 async def test_other_paths_and_the_identity(sender: Sender) -> None:
-    answer, said = await sender.post(BODY, "/v2/traces")
-    assert answer.status == 404
-    assert b"/v1/traces" in said
+    assert "/v1/traces" in await sender.refused(404, 5, BODY, path="/v2/traces")
     async with sender.session.get(sender.url + "/v1/traces") as wrong_method:
-        assert wrong_method.status in (404, 405)
+        assert wrong_method.status == 405
+        assert wrong_method.headers["Allow"] == "POST"
     async with sender.session.get(sender.url + "/") as about:
         assert about.status == 200
         assert await about.json() == {"service": "test"}
+    async with sender.session.head(sender.url + "/") as about:
+        assert about.status == 200
 
 
 async def test_one_connection_serves_many_requests(sender: Sender) -> None:
     reader, writer = await asyncio.open_connection(*sender.url.removeprefix("http://").split(":"))
     for body, status in ((BODY, b"200"), (b"broken", b"400"), (BODY, b"200")):
-        head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n"
+        head = f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: {PROTOBUF}\r\n"
         writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         answer = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 30)
         assert answer.startswith(b"HTTP/1.1 " + status)
@@ -315,7 +370,7 @@ async def test_a_sender_that_leaves_in_the_middle_harms_nobody(
     sender: Sender, sql: Callable[..., list[Any]], caplog: pytest.LogCaptureFixture
 ) -> None:
     host, port = sender.url.removeprefix("http://").split(":")
-    head = f"POST /v1/traces HTTP/1.1\r\nHost: x\r\nContent-Type: {PROTOBUF}\r\n"
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: localhost\r\nContent-Type: {PROTOBUF}\r\n"
     head += f"Content-Length: {len(BODY)}\r\n\r\n"
     for part in (head[:20].encode(), head.encode() + BODY[:5], head.encode() + BODY):
         _, writer = await asyncio.open_connection(host, int(port))
