@@ -37,7 +37,7 @@ _SPANS = 800  # … and about how many spans at most
 _SETTLED_S = 0.3  # after the last acceptance of a trace whose root has ended
 _OLD_S = 20.0  # a span of a trace that goes on
 _GRACE_S = 2.0  # what is not there may still be on its way into MLflow's store
-_BACKLOG_S = 10.0  # between two questions while a backlog is being delivered: reading costs more than storing
+_BACKLOG_S = 30.0  # between two questions while a backlog is delivered: reading costs more than storing
 _UNREADABLE_S = 600.0  # until a destination without MLflow's API is asked again
 
 

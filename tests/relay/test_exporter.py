@@ -654,3 +654,90 @@ def _varint(number: int) -> bytes:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*out, number])
+
+
+# ---- what still runs
+
+
+async def test_what_still_runs_is_shown_and_never_sent(
+    parts: Make, destination: MakeDestination, state: StateDir, sql: Callable[..., Any]
+) -> None:
+    """A root without an end would settle its trace's state at MLflow for good."""
+    there = destination()
+    own = parts(there.url)
+    running, ended = wire_span(1, end_ns=0), wire_span(2, parent=1)
+    store(own.writer, body_of(running), body_of(running, ended) + UNKNOWN_FIELD)
+    await own.export()
+    await delivered(state, accepted=1)
+    (arrived,) = there.posts
+    assert [key[1] for key in arrived.spans()] == [ended.span_id]
+    assert arrived.body.endswith(UNKNOWN_FIELD)  # what nobody here knows travels on
+    await until(lambda: sql("SELECT count(*) FROM requests WHERE state IN (1, 3)") == [(0,)])
+    store(own.writer, body_of(wire_span(1)))
+    await delivered(state, accepted=2)
+    assert there.accepted() == keys(body_of(wire_span(1)), body_of(ended))
+
+
+async def test_order_within_a_trace_is_kept(
+    parts: Make, destination: MakeDestination, state: StateDir
+) -> None:
+    there = destination()
+    own = parts(there.url)
+    store(own.writer, *(body(number, trace=number % 3) for number in range(40)))
+    await own.export()
+    await delivered(state, accepted=40)
+    arrived = [key for post in there.posts for key in post.spans()]
+    assert arrived == sorted(arrived, key=lambda key: key[1])
+
+
+async def test_a_large_request_that_is_refused_is_parted_to_the_span(
+    parts: Make, destination: MakeDestination, state: StateDir, sql: Callable[..., Any]
+) -> None:
+    def answer(taken: Post) -> Reply:
+        return Reply(422, b'{"detail": "Invalid span"}') if has_names(taken, "bad") else Reply()
+
+    there = destination(answer=answer)
+    own = parts(there.url, experiment="1")
+    spans = [wire_span(n, trace=n // 20, name="bad" if n in (7, 333) else "good") for n in range(400)]
+    store(own.writer, whole := body_of(*spans))
+    await own.export()
+    await delivered(state, accepted=398, quarantined=2)
+    assert there.accepted() == keys(whole) - {
+        (span.trace_id, span.span_id, span.end_time_unix_nano) for span in (spans[7], spans[333])
+    }
+    assert len(there.posts) < 45
+    asked = len(there.posts)
+    store(own.writer, body(1000))
+    await delivered(state, accepted=399, quarantined=2)
+    assert len(there.posts) == asked + 1  # what was accepted or refused is not sent again
+
+
+async def test_a_restart_in_the_middle_of_a_search_goes_on_with_what_is_left(
+    parts: Make, destination: MakeDestination, state: StateDir
+) -> None:
+    """The destination goes away when half of a refused request is through."""
+    refusals = 0
+
+    def answer(taken: Post) -> Reply:
+        nonlocal refusals
+        if refusals and len(there.accepted()) >= 5:
+            return Reply(503)
+        bad = has_names(taken, "bad")
+        refusals += bad
+        return Reply(422, b'{"detail": "Invalid span"}') if bad else Reply()
+
+    there = destination(answer=answer)
+    own = parts(there.url, experiment="1")
+    store(own.writer, body_of(*(wire_span(n, name="bad" if n == 18 else "good") for n in range(20))))
+    await own.export()
+    await until(lambda: counts(state)["accepted"] >= 5 and document(state, "exporter")["state"] == "retrying")
+    await own.close()
+    first = len(there.posts)
+    there.answer = lambda taken: (
+        Reply(422, b'{"detail": "Invalid span"}') if has_names(taken, "bad") else Reply()
+    )
+    again = parts(there.url, experiment="1")
+    await again.export()
+    await delivered(state, accepted=19, quarantined=1)
+    sent_again = {key for post in list(there.posts)[first:] for key in post.spans()}
+    assert len(sent_again) <= 15
