@@ -113,9 +113,8 @@ class Sender:
                 return Reply(response.status, bytes(said), _seconds(response.headers.get("Retry-After")))
         except aiohttp.ClientConnectorCertificateError as error:
             why = str(error.certificate_error)
-            return Reply(
-                -1, error=f"its certificate is not trusted ({why}); set SSL_CERT_FILE to its CA bundle"
-            )
+            advice = "set SSL_CERT_FILE to its CA bundle"
+            return Reply(_UNTRUSTED, error=f"its certificate is not trusted ({why}); {advice}")
         except aiohttp.ClientConnectorError as error:
             return Reply(_NOBODY, error=self._redacted(str(error)))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import gzip
 import json
+import ssl
 import stat
 from collections import Counter
 from collections.abc import Callable
@@ -741,3 +742,57 @@ async def test_a_restart_in_the_middle_of_a_search_goes_on_with_what_is_left(
     await delivered(state, accepted=19, quarantined=1)
     sent_again = {key for post in list(there.posts)[first:] for key in post.spans()}
     assert len(sent_again) <= 15
+
+
+# ---- certificates
+
+CERTIFICATE = Path(__file__).with_name("certificate.pem")
+"""A certificate for 127.0.0.1 that nobody trusts, with its key."""
+
+
+class Encrypted(Destination):
+    """A destination behind TLS."""
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    def open(self) -> Destination:
+        super().open()
+        assert self._server is not None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(CERTIFICATE)
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+        return self
+
+
+@pytest.mark.parametrize(
+    "variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "MLFLOW_TRACKING_SERVER_CERT_PATH"]
+)
+async def test_a_certificate_must_be_trusted(
+    parts: Make, state: StateDir, impatient: pytest.MonkeyPatch, variable: str
+) -> None:
+    with Encrypted() as there:
+        own = parts(there.url)
+        store(own.writer, body(1))
+        await own.export()
+        await delivered(state, held=1)
+        await until(lambda: "certificate is not trusted" in document(state, "exporter").get("reason", ""))
+        await own.close()
+        impatient.setenv(variable, str(CERTIFICATE))
+        again = parts(there.url)
+        await again.export()
+        await delivered(state, accepted=1)
+        await again.close()
+
+
+async def test_a_user_may_trust_any_certificate(
+    parts: Make, state: StateDir, impatient: pytest.MonkeyPatch
+) -> None:
+    impatient.setenv("MLFLOW_TRACKING_INSECURE_TLS", "true")
+    with Encrypted() as there:
+        own = parts(there.url)
+        store(own.writer, body(1))
+        await own.export()
+        await delivered(state, accepted=1)
+        await own.close()
