@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,14 @@ def test_every_span_of_the_recordings_is_in_mlflow(
             encoding = {"Content_Encoding": "gzip"} if name == "weather" else {}
             assert post(relay.address, sent, x_mlflow_experiment_id=experiment, **encoding) == 200
             wanted |= set(span_keys(body))
-    wait_for(lambda: counts(state) == everywhere(accepted=len(wanted)), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(confirmed=len(wanted)), FAR_S)
     found = set()
     for trace in sorted({key[0] for key in wanted}):
         found |= read_back(mlflow, trace)
         assert experiment_of(mlflow, trace) == experiment
     assert found == wanted
     status = run_cli("status", "--state-dir", str(state.path)).stdout
-    assert f"{len(wanted)} accepted" in status
+    assert f"{len(wanted)} confirmed" in status
     assert relay.stop() == 0
 
 
@@ -99,7 +100,7 @@ def test_settings_name_the_experiment_and_metrics_stay_out(
     body = body_of(wire_span(1, trace=7001, name="agent"), wire_span(2, trace=7001, parent=1))
     assert post(relay.address, body) == 200
     assert post(relay.address, b"\x0a\x00", path="/v1/metrics") == 200
-    wait_for(lambda: counts(state) == everywhere(accepted=2), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(confirmed=2), FAR_S)
     (trace,) = {key[0] for key in span_keys(body)}
     assert read_back(mlflow, trace) == set(span_keys(body))
     assert experiment_of(mlflow, trace) == experiment
@@ -121,18 +122,18 @@ def test_what_mlflow_cannot_take_yet_is_held_and_delivered_later(
     wait_for(lambda: f"experiment {unknown} does not exist" in document(state, "exporter")["reason"], FAR_S)
     assert post(relay.address, fine, x_mlflow_experiment_id=known) == 200
     assert post(relay.address, nowhere) == 200
-    wait_for(lambda: counts(state) == everywhere(held=2, accepted=1), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(held=2, confirmed=1), FAR_S)
     wait_for(lambda: "MLflow wants an experiment" in document(state, "exporter")["last_error"], FAR_S)
     text = run_cli("status", "--state-dir", str(state.path)).stdout
     assert "2 held" in text
     assert new_experiment(mlflow, "made later") == unknown
-    wait_for(lambda: counts(state) == everywhere(held=1, accepted=2), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(held=1, confirmed=2), FAR_S)
     ((trace, *_),) = span_keys(held)
     assert read_back(mlflow, trace) == set(span_keys(held))
     assert relay.stop() == 0
     # The other one needs a setting; the next start has it.
     relay = start_relay(state, "--mlflow", mlflow.url, "--experiment", known)
-    wait_for(lambda: counts(state) == everywhere(accepted=3), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(confirmed=3), FAR_S)
     ((trace, *_),) = span_keys(nowhere)
     assert experiment_of(mlflow, trace) == known
     assert relay.stop() == 0
@@ -151,9 +152,46 @@ def test_a_span_that_mlflow_refuses_is_set_apart_alone(
     relay = start_relay(state, "--mlflow", mlflow.url, "--experiment", experiment)
     for body in bodies:
         assert post(relay.address, body) == 200
-    wait_for(lambda: counts(state) == everywhere(accepted=8, quarantined=1), FAR_S)
+    wait_for(lambda: counts(state) == everywhere(confirmed=8, quarantined=1), FAR_S)
     for number, body in enumerate(bodies):
         if number != 4:
             assert read_back(mlflow, span_keys(body)[0][0]) == set(span_keys(body))
     wait_for(lambda: document(state, "exporter")["state"] == "ok", FAR_S)
+    assert relay.stop() == 0
+
+
+def test_a_trace_deleted_in_mlflow_is_missed_and_brought_back(
+    mlflow: MLflowServer, start_relay: Callable[..., RelayProcess], tmp_path: Path
+) -> None:
+    state = StateDir(tmp_path / "state")
+    experiment = new_experiment(mlflow, "deleted by somebody")
+    relay = start_relay(state, "--mlflow", mlflow.url)
+    keys = {}
+    for name in ("slow_tool", "api_error"):  # no other test here sends them
+        for body in recorded_requests(name):
+            assert post(relay.address, body, x_mlflow_experiment_id=experiment) == 200
+            keys.setdefault(name, set()).update(span_keys(body))
+    wanted = keys["slow_tool"] | keys["api_error"]
+    wait_for(lambda: counts(state) == everywhere(confirmed=len(wanted)), FAR_S)
+    folder = ("--state-dir", str(state.path))
+    done = run_cli("verify", *folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    traces = [f"tr-{trace.hex()}" for trace in {key[0] for key in keys["slow_tool"]}]
+    asked = {"experiment_id": experiment, "request_ids": traces}
+    assert mlflow.call("/api/3.0/mlflow/traces/delete-traces", asked)["traces_deleted"] == len(traces)
+    done = run_cli("verify", "--json", *folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    found = json.loads(done.stdout)
+    gone = {key[1].hex() for key in keys["slow_tool"]}
+    assert set(found["missing"]) == gone
+    assert found["spans"] == found["confirmed"] + len(gone) == len(wanted)
+    text = run_cli("verify", *folder).stdout
+    assert all(span in text for span in gone)
+    assert "no longer there" in text
+    done = run_cli("retry", *folder)
+    assert (done.returncode, done.stdout) == (0, f"Sent {len(gone)} spans again: {len(gone)} accepted.\n")
+    done = run_cli("verify", *folder)
+    assert (done.returncode, done.stderr) == (0, "")
+    for trace in {key[0] for key in wanted}:
+        assert read_back(mlflow, trace) == {key for key in wanted if key[0] == trace}
     assert relay.stop() == 0
