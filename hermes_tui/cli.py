@@ -6,79 +6,36 @@ Heavy imports (aiohttp, grpc, Textual) are inside the commands that need them.
 from __future__ import annotations
 
 import asyncio
-import logging
+import errno
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from importlib import resources
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
 from hermes_tui import __version__, neutral
+from hermes_tui.commands import delivery
+from hermes_tui.commands.common import (
+    fail,
+    open_journal,
+    own_token,
+    relay_arguments,
+    relay_environment,
+    relay_flags,
+    settings,
+    with_json,
+    with_relay_flags,
+    with_session,
+    with_state_dir,
+)
 from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.settings import Settings, SettingsError, load
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 DEMO = "demo.otlp.jsonl"
-
-
-def fail(message: str, code: int = 2) -> NoReturn:
-    """One clear line on standard error, and out."""
-    for line in message.splitlines():
-        click.echo(f"Error: {neutral.line(line)}", err=True)
-    sys.exit(code)
-
-
-def settings(*, destination: bool = False, **flags: Any) -> Settings:
-    try:
-        return load(flags, destination=destination)
-    except SettingsError as error:
-        fail(str(error))
-
-
-def with_state_dir(command: Command) -> Command:
-    return click.option(
-        "--state-dir",
-        metavar="DIR",
-        type=click.Path(file_okay=False),
-        help="Where the journal lies (HERMES_TRACE_STATE_DIR; default: your user state folder).",
-    )(command)
-
-
-def with_json(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
-
-
-def with_session(command: Command) -> Command:
-    help_text = "Only this session; 'last' is the one with the newest activity."
-    return click.option("--session", metavar="ID", help=help_text)(command)
-
-
-def with_relay_flags(command: Command) -> Command:
-    options = (
-        click.option("--mlflow", metavar="URL", help="Tee spans to this MLflow (MLFLOW_TRACKING_URI)."),
-        click.option("--experiment", metavar="ID", help="MLflow experiment id (MLFLOW_EXPERIMENT_ID)."),
-        click.option(
-            "--http-port", type=int, metavar="PORT", help="OTLP/HTTP port (default 4318; 0 picks a free one)."
-        ),
-        click.option("--grpc-port", type=int, metavar="PORT", help="OTLP/gRPC port (default 4317 if free)."),
-        click.option("--host", metavar="ADDRESS", help="Address to listen on (default 127.0.0.1)."),
-    )
-    for option in options:
-        command = option(command)
-    return command
-
-
-def relay_flags(state_dir: str | None, **flags: Any) -> dict[str, Any]:
-    """The relay's flags as dotted settings names."""
-    names = {"mlflow": "mlflow.url", "experiment": "mlflow.experiment"}
-    return {"state_dir": state_dir, **{names.get(name, name): value for name, value in flags.items()}}
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -91,6 +48,7 @@ def main(context: click.Context, /, state_dir: str | None, **flags: Any) -> None
 
     Without a command: opens the pane, and starts the relay when none runs.
     """
+    os.umask(0o077)  # whatever is made here holds prompts and commands; SQLite and threads make files too
     if context.invoked_subcommand is None:
         open_pane(relay_flags(state_dir, **flags))
     elif state_dir is not None or any(value is not None for value in flags.values()):
@@ -111,26 +69,6 @@ def open_pane(flags: dict[str, Any]) -> None:
     except (LaunchError, StateError) as error:
         fail(str(error))
     sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url))
-
-
-def relay_arguments(flags: dict[str, Any]) -> list[str]:
-    """The given flags as arguments for the `relay` command."""
-    arguments: list[str] = []
-    for name, value in flags.items():
-        if value is not None and name != "mlflow.url":
-            flag = name.removeprefix("mlflow.").replace("_", "-")
-            arguments += [f"--{flag}", str(value)]
-    return arguments
-
-
-def relay_environment(flags: dict[str, Any]) -> dict[str, str]:
-    """The relay's environment: it has another working folder, and others may read its arguments."""
-    environment = dict(os.environ)
-    if named := environment.get("HERMES_TRACE_CONFIG"):
-        environment["HERMES_TRACE_CONFIG"] = os.path.abspath(named)
-    if (url := flags.get("mlflow.url")) is not None:  # an address may hold a password
-        environment["MLFLOW_TRACKING_URI"] = url
-    return environment
 
 
 def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> int:
@@ -185,14 +123,14 @@ def relay(
 ) -> None:
     """Receive spans, keep them, tee them to MLflow: the relay in the foreground, for services."""
     from hermes_tui.relay.lock import AlreadyRunning, Running, find
+    from hermes_tui.relay.logs import to_standard_error
     from hermes_tui.relay.replay import replay
     from hermes_tui.relay.service import Lifeline, RelayError, serve
 
     chosen = settings(destination=True, **relay_flags(state_dir, **flags))
     state = StateDir(chosen.state_path.absolute())
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    if started_by == "user":
+        to_standard_error()
 
     def say(running: Running) -> None:
         where = f"relay on http://{running.http}, journal in {state.path}"
@@ -200,7 +138,7 @@ def relay(
 
     async def companion(address: str) -> None:
         if play is not None:
-            await replay([play], f"http://{address}", speed=speed, now=True)
+            await replay([play], f"http://{address}", speed=speed, now=True, token=own_token(chosen))
 
     try:
         asyncio.run(
@@ -317,20 +255,46 @@ def commands(session: str | None, failed: bool, form: str, as_json: bool, state_
         click.echo(output.shell_script(found) if form == "sh" else output.markdown(found), nl=False)
 
 
-@contextmanager
-def open_journal(state_dir: str | None) -> Iterator[Any]:
-    """The journal of a state folder for reading, or None when nothing was received yet."""
-    from hermes_tui.journal.reader import NoJournal, Reader
+@main.command()
+@with_session
+@click.option(
+    "--format",
+    type=click.Choice(["otlp-json"]),
+    default="otlp-json",
+    show_default=True,
+    expose_value=False,
+    help="One OTLP request a line, as the OpenTelemetry Collector's file exporter writes them.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Into this file, made readable for you only.",
+)
+@with_state_dir
+def export(session: str | None, output: Path | None, state_dir: str | None) -> None:
+    """Print stored requests as OTLP JSON lines, for `replay` or a Collector.
 
-    try:
-        reader = Reader(StateDir(settings(state_dir=state_dir).state_path).journal)
-    except NoJournal:
-        yield None
-        return
-    except StateError as error:
-        fail(str(error))
-    with reader:
-        yield reader
+    They hold full prompts, commands and outputs: keep them as safe as the journal itself.
+    """
+    from hermes_tui.journal import records
+    from hermes_tui.journal.export import export as lines
+    from hermes_tui.journal.export import private
+
+    with open_journal(state_dir) as reader:
+        if reader is None and session is not None:
+            fail("there is no session yet; nothing has been received", 1)
+        try:
+            found = iter(()) if reader is None else lines(reader, records.find_session(reader, session))
+            with private(output) if output is not None else nullcontext(sys.stdout) as file:
+                for line in found:
+                    click.echo(line, file=file)
+        except records.UnknownSession as error:
+            fail(str(error), 1)
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                raise  # whoever read standard output has left; click ends quietly
+            fail(f"cannot write {output or 'to standard output'}: {error.strerror or error}", 1)
 
 
 @main.command()
@@ -347,19 +311,27 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
 
     if speed < 0:
         raise click.BadParameter("write 0 or more", param_hint="--speed")
+    token = ""  # for our own relay only
     if to is None:
-        running = find(StateDir(settings(state_dir=state_dir).state_path))
+        chosen = settings(state_dir=state_dir)
+        running = find(StateDir(chosen.state_path))
         if running is None or running.http is None:
             fail("no relay runs; start one with `hermes-trace-tui relay`, or name a receiver with --to URL")
         to = f"http://{running.http}"
+        token = own_token(chosen)
 
     def progress(sent: int, total: int) -> None:
         if sys.stderr.isatty():
             click.echo(f"\r{sent}/{total} requests", nl=sent == total, err=True)
 
     try:
-        sent, refused = asyncio.run(play(list(files), to, speed=speed, now=now, progress=progress))
+        playing = play(list(files), to, speed=speed, now=now, token=token, progress=progress)
+        sent, refused = asyncio.run(playing)
     except ReplayError as error:
         fail(str(error), 1)
     click.echo(f"Sent {sent} requests, {refused} refused.", err=True)
     sys.exit(1 if refused else 0)
+
+
+for each in (delivery.verify, delivery.retry, delivery.purge):
+    main.add_command(each)

@@ -243,7 +243,7 @@ def wire_spans_in(body: bytes) -> list[trace_pb2.Span]:
 
 def envelope(body: bytes, **said: Any) -> Envelope:
     """A request as a receiver would hand it to the journal."""
-    decoded = Request(body)
+    decoded = Request(body, said.get("content_type", PROTOBUF))
     return Envelope(
         **{
             "body": body,

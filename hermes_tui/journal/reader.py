@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from hermes_tui.journal.files import StateError
-from hermes_tui.model.span import Delivery, Kind, Role, Span, Status
+from hermes_tui.model.span import UNDELIVERED, Delivery, Kind, Role, Span, Status
 
 if TYPE_CHECKING:
     from hermes_tui.otlp.codec import Detail
@@ -31,6 +31,7 @@ _KINDS = {kind.value: kind for kind in Kind}
 _ROLES = {role.value: role for role in Role}
 _STATUSES = tuple(Status)
 _DELIVERIES = tuple(Delivery)
+_UNDELIVERED = ", ".join(str(each.value) for each in UNDELIVERED)
 _decode = msgspec.msgpack.Decoder().decode
 
 
@@ -41,6 +42,16 @@ class SessionRow:
     session: str
     received_ns: int
     traces: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRequest:
+    """A request with its original bytes."""
+
+    id: int
+    content_type: str
+    content_encoding: str
+    body: bytes
 
 
 class NoJournal(StateError):
@@ -149,22 +160,69 @@ class Reader:
             some = traces[at : at + _NAMES]
             yield self._spans(f"WHERE trace_id IN ({', '.join('?' * len(some))})", some)
 
+    def span(self, trace_id: bytes, span_id: bytes) -> Span | None:
+        """One span's row."""
+        found = self._spans("WHERE trace_id = ? AND span_id = ?", (trace_id, span_id))
+        return found[0] if found else None
+
     def traces(self) -> list[bytes]:
         """Ids of all traces."""
         return [row[0] for row in self._connection.execute("SELECT trace_id FROM traces").fetchall()]
 
     def counts(self) -> Counter[Delivery]:
-        """Finished spans by delivery."""
-        rows = self._connection.execute(
-            "SELECT delivery, count(*) FROM spans WHERE end_ns > 0 GROUP BY delivery"
-        ).fetchall()
-        return Counter({_DELIVERIES[delivery]: count for delivery, count in rows})
+        """Finished spans by delivery. Confirmed ones are the rest: they are most, and not looked at."""
+        unproven = [each for each in _DELIVERIES if each is not Delivery.CONFIRMED]
+        parts = "".join(
+            f", (SELECT count(*) FROM spans WHERE delivery != 3 AND delivery = {each.value} AND end_ns > 0)"
+            for each in unproven
+        )
+        ((total, *counts),) = self.rows(
+            "SELECT (SELECT count(*) FROM spans) - (SELECT count(*) FROM spans WHERE delivery != 3)" + parts
+        )
+        return +Counter(dict(zip((Delivery.CONFIRMED, *unproven), (total, *counts), strict=True)))
+
+    def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Any]:
+        """All rows of a bounded SELECT, for the journal's other readers."""
+        return self._connection.execute(statement, parameters).fetchall()
 
     def document(self, key: str) -> dict[str, Any]:
         """A JSON document that the relay keeps for readers; empty when there is none."""
         text = self._meta(key)
         document = json.loads(text) if isinstance(text, str) else {}
         return document if isinstance(document, dict) else {}
+
+    def answer(self, wish: str) -> tuple[str, dict[str, Any]] | None:
+        """What became of a wish on the desk: working, done or failed, and the document; None: not seen."""
+        try:
+            row = self._connection.execute(
+                "SELECT state, document FROM answers WHERE wish = ?", (wish,)
+            ).fetchone()
+        except sqlite3.OperationalError:  # a journal that no relay of this version has opened yet
+            return None
+        return None if row is None else (row[0], json.loads(row[1]))
+
+    def arrived_before(self, time_ns: int) -> tuple[int, int, int]:
+        """Requests, spans and undelivered spans that arrived before a time; looks through all of them."""
+        counts = self._connection.execute(
+            "SELECT (SELECT count(*) FROM requests WHERE received_ns < ?1), count(*), "
+            f"coalesce(sum(end_ns > 0 AND delivery IN ({_UNDELIVERED})), 0) "
+            "FROM spans JOIN requests ON requests.id = request WHERE received_ns < ?1",
+            (time_ns,),
+        ).fetchone()
+        return counts[0], counts[1], counts[2]
+
+    def names(self, spans: Collection[bytes]) -> dict[bytes, str]:
+        """Names by span id; looks through all spans."""
+        found: dict[bytes, str] = {}
+        wanted = list(spans)
+        for at in range(0, len(wanted), _NAMES):
+            some = wanted[at : at + _NAMES]
+            found.update(
+                self._connection.execute(
+                    f"SELECT span_id, name FROM spans WHERE span_id IN ({', '.join('?' * len(some))})", some
+                ).fetchall()
+            )
+        return found
 
     def reasons(self, limit: int = 20) -> list[tuple[bytes, bytes, Delivery, str]]:
         """Why spans were held or quarantined, newest first: (trace id, span id, state, reason)."""
@@ -188,18 +246,25 @@ class Reader:
 
         Spans whose request is gone are left out.
         """
-        from hermes_tui.otlp.codec import Request, decompress
+        from hermes_tui.otlp.codec import Request, read
 
         number, request = -1, Request(b"")
         for span in spans:
             if span.request != number:
-                row = self._connection.execute(
-                    "SELECT body, content_encoding FROM requests WHERE id = ?", (span.request,)
-                ).fetchone()
-                if row is None:
+                stored = self.request_after(span.request - 1)
+                if stored is None or stored.id != span.request:
                     continue
-                number, request = span.request, Request(decompress(row[0], row[1]))
+                number = span.request
+                request = read(stored.body, stored.content_type, stored.content_encoding)
             yield span, request.detail(span.position)
+
+    def request_after(self, number: int) -> StoredRequest | None:
+        """The stored request that arrived next after request `number`; None when that is the last."""
+        row = self._connection.execute(
+            "SELECT id, content_type, content_encoding, body FROM requests WHERE id > ? ORDER BY id LIMIT 1",
+            (number,),
+        ).fetchone()
+        return None if row is None else StoredRequest(*row)
 
     def _meta(self, key: str) -> Any:
         row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()

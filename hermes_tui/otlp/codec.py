@@ -1,9 +1,8 @@
-"""OTLP requests → spans, and the bytes of answers.
+"""OTLP requests → spans.
 
 Sources: opentelemetry-proto `trace_service.proto`, `trace.proto`, `common.proto`; the OTLP
-specification, sections "OTLP/HTTP Request" and "OTLP/HTTP Response"; google/rpc/status.proto. Logfire
-0.x to 4.x (`logfire/_internal/tracer.py`, PendingSpanProcessor) for spans that are announced when they
-start.
+specification, "OTLP/HTTP Request". Logfire (`logfire/_internal/tracer.py`, PendingSpanProcessor) for
+spans that are announced when they start.
 """
 
 from __future__ import annotations
@@ -14,14 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from hermes_tui.model.conventions import WANTED, classify
 from hermes_tui.model.span import Kind, Role, Status
-from hermes_tui.otlp import json_format
+from hermes_tui.otlp import bounds, json_format
 from hermes_tui.otlp.encodings import (
     JSON,
     MAX_BYTES,
@@ -34,7 +30,6 @@ from hermes_tui.otlp.encodings import (
 )
 
 __all__ = [
-    "EMPTY_ANSWER",
     "JSON",
     "MAX_BYTES",
     "NO_LIMIT",
@@ -48,10 +43,7 @@ __all__ = [
     "media_type",
     "moved",
     "read",
-    "status_body",
 ]
-
-EMPTY_ANSWER: bytes = ExportTraceServiceResponse().SerializeToString()
 
 _NO_TRACE, _NO_SPAN = bytes(16), bytes(8)
 _STATUSES = tuple(Status)
@@ -67,7 +59,10 @@ def read(body: bytes, content_type: str, content_encoding: str = "", limit: int 
     What is in the journal already was held against the limit of its time. Raises BadRequest (TooLarge
     beyond the limit) when it cannot be decoded.
     """
-    return Request(decompress(body, content_encoding, limit), content_type)
+    plain = decompress(body, content_encoding, limit)
+    if limit < NO_LIMIT:
+        bounds.check(plain, content_type)
+    return Request(plain, content_type)
 
 
 class Request:
@@ -155,8 +150,7 @@ class Request:
 
     def to_json(self) -> str:
         """The request on one line, as the Collector's file exporter writes it, in printable ASCII."""
-        text = json.dumps(json_format.dump(self.message), separators=(",", ":"), allow_nan=False)
-        return text.replace("\x7f", "\\u007f")  # the one control character that JSON leaves as it is
+        return json.dumps(json_format.dump(self.message), separators=(",", ":"), allow_nan=False)
 
     def detail(self, position: int) -> Detail:
         """All of the span at `position` (its place in the order of the bytes).
@@ -284,22 +278,3 @@ def moved(body: bytes, nanoseconds: int, content_type: str = PROTOBUF) -> bytes:
     if media_type(content_type) == JSON:
         return request.to_json().encode()
     return bytes(message.SerializeToString())
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
-
-
-def status_body(code: int, message: str) -> bytes:
-    """A google.rpc.Status in protobuf: code = 1 (varint), message = 2 (string).
-
-    Written out because the two fields are all it takes and googleapis-common-protos is a large
-    dependency for them.
-    """
-    text = message.encode("utf-8", "replace")
-    return b"\x08" + _varint(code) + b"\x12" + _varint(len(text)) + text

@@ -13,7 +13,7 @@ JSON = "application/json"
 MAX_BYTES = 64 * 1024 * 1024
 """Largest request, before and after decompression, when nothing else is configured."""
 NO_LIMIT = 2**62
-"""For bodies that were held against a limit before."""
+"""For bodies in the journal: they were held against the limit of the day they came."""
 
 _SLICE = 64 * 1024  # of a compressed body at a time: what follows a member is copied with it
 _MEMBERS = 10_000  # of one gzip body; an empty one has 20 bytes and costs as much as a thousand
@@ -33,14 +33,14 @@ def media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def decompress(body: bytes, encoding: str, limit: int = MAX_BYTES) -> bytes:
+def decompress(body: bytes, encoding: str, limit: int = NO_LIMIT) -> bytes:
     """The identity bytes of a body with the given Content-Encoding (identity, gzip or deflate).
 
     Raises BadRequest for an unknown encoding or broken data, TooLarge beyond `limit` bytes; never
     makes more than `limit` + 1 bytes of it.
     """
     encoding = encoding.strip().lower()
-    if encoding in ("", "identity"):
+    if encoding in ("", "identity") or not body:  # some senders name an encoding for nothing at all
         plain = body
     elif encoding == "gzip":
         plain = _inflate(body, _GZIP, limit, "gzip", _MEMBERS)

@@ -12,31 +12,31 @@ of Hermes a second; this reads ten times as many.
 from __future__ import annotations
 
 import json
-import math
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from hermes_tui.otlp.encodings import BadRequest
+from hermes_tui.otlp.json_values import (
+    Wrong,
+    from_id,
+    from_real,
+    to_array,
+    to_bytes,
+    to_choice,
+    to_id,
+    to_integer,
+    to_real,
+    to_text,
+    to_truth,
+    whole,
+)
 
 _DEPTH = 100  # messages inside each other; protobuf's own limit, so that both encodings take the same
-_ROOM = len(str(2**64))  # digits of an integer; longer ones are none that OTLP has
-_BASE64 = str.maketrans("-_", "+/", "=")
-
-
-class _Wrong(Exception):
-    """A value that is not what the field wants; `path` leads to it, innermost first."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(why)
-        self.path: list[str] = []
-
-    def __str__(self) -> str:
-        where = ".".join(reversed(self.path)).replace(".[", "[")
-        return f"{where} {self.args[0]}" if where else f"the body {self.args[0]}"
 
 
 def load(body: bytes) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def build(document: Mapping[str, Any]) -> ExportTraceServiceRequest:
     message = ExportTraceServiceRequest()
     try:
         _fill(message, document, _REQUEST, _DEPTH)
-    except _Wrong as wrong:
+    except Wrong as wrong:
         raise BadRequest(f"body is not an OTLP ExportTraceServiceRequest in JSON: {wrong}") from None
     return message
 
@@ -100,7 +100,7 @@ class _Message:
     def write(self, message: Any) -> dict[str, Any]:
         found = {}
         for field in self.fields:
-            value = field.write(getattr(message, field.attribute, None))
+            value = field.write(getattr(message, field.attribute))
             if value is not None:
                 found[field.name] = value
         return found
@@ -108,15 +108,15 @@ class _Message:
 
 def _fill(message: Any, document: Any, what: _Message, room: int) -> None:
     if not isinstance(document, dict):
-        raise _Wrong("is not an object")
+        raise Wrong("is not an object")
     if room == 0:
-        raise _Wrong("is nested too deep")
+        raise Wrong("is nested too deep")
     known = what.by_name
     for name, value in document.items():
         if value is not None and (read := known.get(name)) is not None:
             try:
                 read(message, value, room - 1)
-            except _Wrong as wrong:
+            except Wrong as wrong:
                 wrong.path.append(name)
                 raise
 
@@ -129,9 +129,9 @@ def _scalar(name: str, parse: Callable[[Any], Any], write: Write) -> _Field:
         try:
             setattr(message, attribute, parsed)
         except UnicodeEncodeError:  # half of a character, where a sender has cut a text
-            setattr(message, attribute, _whole(parsed))
+            setattr(message, attribute, whole(parsed))
         except (ValueError, OverflowError):
-            raise _Wrong("is out of range") from None
+            raise Wrong("is out of range") from None
 
     return _Field(name, attribute, read, write)
 
@@ -153,10 +153,10 @@ def _many(name: str, what: _Message) -> _Field:
 
     def read(message: Any, value: Any, room: int) -> None:
         items = getattr(message, attribute)
-        for at, item in enumerate(_array(value)):
+        for at, item in enumerate(to_array(value)):
             try:
                 _fill(items.add(), item, what, room)
-            except _Wrong as wrong:
+            except Wrong as wrong:
                 wrong.path.append(f"[{at}]")
                 raise
 
@@ -170,29 +170,29 @@ def _texts(name: str) -> _Field:
     attribute = _snake(name)
 
     def read(message: Any, value: Any, room: int) -> None:
-        getattr(message, attribute).extend(_whole(_text(item)) for item in _array(value))
+        getattr(message, attribute).extend(whole(to_text(item)) for item in to_array(value))
 
     return _Field(name, attribute, read, lambda items: list(items) if items else None)
 
 
 def _attributes(name: str = "attributes") -> _Field:
-    """A list of KeyValue: most of what a span consists of, and mostly texts."""
+    """A list of KeyValue: most of what a span consists of, and mostly texts, which go a shorter way."""
     attribute = _snake(name)
 
     def read(message: Any, value: Any, room: int) -> None:
         pairs = getattr(message, attribute)
-        for at, item in enumerate(_array(value)):
+        for at, item in enumerate(to_array(value)):
             pair = pairs.add()
             try:
                 pair.key = item["key"]
                 (said,) = item["value"].items()
-                if said[0] != "stringValue" or len(item) != 2 or room < 2:
+                if said[0] != "stringValue" or room < 2:
                     raise KeyError
                 pair.value.string_value = said[1]
             except (KeyError, TypeError, ValueError, AttributeError):
                 try:
                     _fill(pair, item, _PAIR, room)
-                except _Wrong as wrong:
+                except Wrong as wrong:
                     wrong.path.append(f"[{at}]")
                     raise
 
@@ -206,113 +206,24 @@ def _snake(name: str) -> str:
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
 
 
-# ------------------------------------------------------------------------------------------- scalars
-
-
-def _array(value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _Wrong("is not an array")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _Wrong("is not a string")
-    return value
-
-
-def _whole(text: str) -> str:
-    """Text with U+FFFD for lone surrogates, which JSON can hold and UTF-8 cannot."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def _integer(value: Any) -> int:
-    if type(value) is int:
-        return value
-    if isinstance(value, str) and len(value) <= _ROOM and value.isascii() and value.lstrip("-").isdigit():
-        return int(value)
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    raise _Wrong("is not an integer")
-
-
-def _real(value: Any) -> float:
-    try:
-        number = float(value) if type(value) in (int, float, str) else None
-    except (ValueError, OverflowError):
-        number = None
-    if number is None or (isinstance(value, float) and not math.isfinite(value)):
-        raise _Wrong("is not a number")
-    return number
-
-
-def _truth(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise _Wrong("is neither true nor false")
-    return value
-
-
-def _octets(value: Any) -> bytes:
-    """Base64, with or without padding, in either alphabet."""
-    text = _text(value).translate(_BASE64)
-    try:
-        return b64decode(text + "=" * (-len(text) % 4), validate=True)
-    except ValueError:
-        raise _Wrong("is not base64") from None
-
-
-def _id(value: Any) -> bytes:
-    text = _text(value)
-    try:
-        if len(text) <= 64 and text.isalnum():  # fromhex skips white space
-            return bytes.fromhex(text)
-    except ValueError:
-        text = "?"
-    if text:
-        raise _Wrong("is not an id in hex")
-    return b""
-
-
-def _choice(names: Iterable[str]) -> Callable[[Any], int]:
-    numbers = {name: number for number, name in enumerate(names)}
-
-    def read(value: Any) -> int:
-        """An enum's number; a name from the future counts as unspecified."""
-        if isinstance(value, str) and not value.lstrip("-").isdigit():
-            return numbers.get(value, 0)
-        return _integer(value)
-
-    return read
-
-
-def _written_id(value: bytes) -> str | None:
-    return value.hex() if value.strip(b"\0") else None
-
-
-def _written_number(value: float) -> float | str:
-    if math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-
-
 def _string(name: str) -> _Field:
-    return _scalar(name, _text, lambda value: value or None)
+    return _scalar(name, to_text, lambda value: value or None)
 
 
 def _hex(name: str) -> _Field:
-    return _scalar(name, _id, _written_id)
+    return _scalar(name, to_id, from_id)
 
 
 def _long(name: str) -> _Field:
-    return _scalar(name, _integer, lambda value: str(value) if value else None)
+    return _scalar(name, to_integer, lambda value: str(value) if value else None)
 
 
 def _int(name: str) -> _Field:
-    return _scalar(name, _integer, lambda value: value or None)
+    return _scalar(name, to_integer, lambda value: value or None)
 
 
 def _enum(name: str, *names: str) -> _Field:
-    return _scalar(name, _choice(names), lambda value: value or None)
+    return _scalar(name, to_choice(names), lambda value: value or None)
 
 
 # -------------------------------------------------------------------------------------- the messages
@@ -328,20 +239,19 @@ class _AnyValue(_Message):
 
 
 _VALUE = _AnyValue()
-_PAIR = _Message(_string("key"), _one("value", _VALUE), _int("keyStrindex"))
+_PAIR = _Message(_string("key"), _one("value", _VALUE))
 _LIST = _Message(_many("values", _VALUE))
 _PAIRS = _Message(_attributes("values"))
 _VALUES = {
     field.attribute: field
     for field in (
-        _scalar("stringValue", _text, str),
-        _scalar("boolValue", _truth, bool),
-        _scalar("intValue", _integer, str),
-        _scalar("doubleValue", _real, _written_number),
+        _scalar("stringValue", to_text, str),
+        _scalar("boolValue", to_truth, bool),
+        _scalar("intValue", to_integer, str),
+        _scalar("doubleValue", to_real, from_real),
         _one("arrayValue", _LIST),
         _one("kvlistValue", _PAIRS),
-        _scalar("bytesValue", _octets, lambda value: b64encode(value).decode()),
-        _scalar("stringValueStrindex", _integer, int),
+        _scalar("bytesValue", to_bytes, lambda value: b64encode(value).decode()),
     )
 }
 _VALUE.by_name.update(
@@ -389,7 +299,11 @@ _SPAN = _Message(
 _SCOPE = _Message(_string("name"), _string("version"), _attributes(), _int("droppedAttributesCount"))
 _SCOPE_SPANS = _Message(_one("scope", _SCOPE), _many("spans", _SPAN), _string("schemaUrl"))
 _ENTITY = _Message(_string("schemaUrl"), _string("type"), _texts("idKeys"), _texts("descriptionKeys"))
-_RESOURCE = _Message(_attributes(), _int("droppedAttributesCount"), _many("entityRefs", _ENTITY))
+_RESOURCE = _Message(
+    _attributes(),
+    _int("droppedAttributesCount"),
+    *[_many("entityRefs", _ENTITY) for name in Resource.DESCRIPTOR.fields_by_name if name == "entity_refs"],
+)
 _RESOURCE_SPANS = _Message(
     _one("resource", _RESOURCE), _many("scopeSpans", _SCOPE_SPANS), _string("schemaUrl")
 )

@@ -1,32 +1,23 @@
-"""OTLP bytes: decompression within limits, refusals with a reason, everything a span says."""
+"""OTLP bytes: refusals with a reason, everything a span says."""
 
 from __future__ import annotations
 
-import gzip
-import tracemalloc
-import zlib
-
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
 )
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from hermes_tui.model.span import Kind, Role, Status
 from hermes_tui.otlp.codec import (
-    EMPTY_ANSWER,
     BadRequest,
     Request,
-    TooLarge,
-    decompress,
     moved,
-    status_body,
 )
+from tests.otlp.wire import field
 from tests.support import (
     SECOND,
     body_of,
@@ -39,76 +30,6 @@ from tests.support import (
 )
 
 BODY = body_of(wire_span(1, session__id="S"), wire_span(2, parent=1))
-
-PACKED = gzip.compress(BODY, mtime=0)
-
-
-@pytest.mark.parametrize("encoding", ["", "identity", " Identity "])
-def test_plain_bodies_pass(encoding: str) -> None:
-    assert decompress(BODY, encoding) == BODY
-
-
-@pytest.mark.parametrize("encoding", ["gzip", " GZip "])
-def test_gzip(encoding: str) -> None:
-    assert decompress(PACKED, encoding) == BODY
-
-
-@given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
-def test_gzip_of_several_members_is_their_concatenation(parts: list[bytes]) -> None:
-    assert decompress(b"".join(map(gzip.compress, parts)), "gzip") == b"".join(parts)
-
-
-@pytest.mark.parametrize("encoding", ["deflate", "br", "zstd", "gzip, gzip", "x-gzip2"])
-def test_an_unknown_encoding_is_refused_by_name(encoding: str) -> None:
-    with pytest.raises(BadRequest, match="not supported; send gzip or none"):
-        decompress(BODY, encoding)
-
-
-@pytest.mark.parametrize("at", range(1, len(PACKED), 7))
-def test_gzip_that_ends_too_early_is_refused(at: int) -> None:
-    with pytest.raises(BadRequest):
-        decompress(PACKED[:at], "gzip")
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"not gzip at all",
-        PACKED + b"trailing garbage",
-        PACKED[:-8] + b"\0" * 8,  # wrong checksum
-        zlib.compress(BODY),
-    ],
-    ids=["text", "trailing", "checksum", "zlib"],
-)
-def test_what_is_not_gzip_is_refused(body: bytes) -> None:
-    with pytest.raises(BadRequest) as caught:
-        decompress(body, "gzip")
-    assert not isinstance(caught.value, TooLarge)
-
-
-@pytest.mark.parametrize("members", [1, 40])
-def test_a_bomb_is_refused_before_it_takes_memory(members: int) -> None:
-    bomb = gzip.compress(bytes(200_000_000 // members)) * members
-    tracemalloc.start()
-    try:
-        with pytest.raises(TooLarge, match="after decompression"):
-            decompress(bomb, "gzip", limit=10_000_000)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 45_000_000
-
-
-@pytest.mark.parametrize("size", [999, 1_000])
-def test_the_limit_itself_is_allowed(size: int) -> None:
-    assert decompress(bytes(size), "", limit=1_000) == bytes(size)
-    assert decompress(gzip.compress(bytes(size)), "gzip", limit=1_000) == bytes(size)
-
-
-def test_one_byte_above_the_limit_is_too_large() -> None:
-    for body, encoding in ((bytes(1_001), ""), (gzip.compress(bytes(1_001)), "gzip")):
-        with pytest.raises(TooLarge):
-            decompress(body, encoding, limit=1_000)
 
 
 @pytest.mark.parametrize("body", [b"\xff\xff\xff", b"garbage", b'{"resourceSpans": []}', BODY[:-3]])
@@ -262,53 +183,14 @@ def test_nested_values_are_read_to_a_depth_and_named_below_it(depth: int, as_lis
 
 
 def test_values_nested_beyond_protobufs_own_limit_are_refused_not_a_crash() -> None:
-    value = b"\x0a\x01x"
+    value = field(1, b"x")
     for _ in range(2_000):
-        value = (
-            b"\x2a" + varint(len(value) + 1 + len(varint(len(value)))) + b"\x0a" + varint(len(value)) + value
-        )
-    pair = b"\x0a\x01k\x12" + varint(len(value)) + value
-    span = wire_span(1).SerializeToString() + b"\x4a" + varint(len(pair)) + pair
-    body = b""
-    for field in (b"\x12", b"\x12", b"\x0a"):  # spans, scope_spans, resource_spans
-        span = field + varint(len(span)) + span
-        body = span
+        value = field(5, field(1, value))
+    body = wire_span(1).SerializeToString() + field(9, field(1, b"k") + field(2, value))
+    for number in (2, 2, 1):  # spans, scope_spans, resource_spans
+        body = field(number, body)
     with pytest.raises(BadRequest):
         Request(body)
-
-
-def varint(number: int) -> bytes:
-    return bytes([number]) if number < 128 else bytes([number & 127 | 128]) + varint(number >> 7)
-
-
-def test_the_empty_answer_is_a_response_without_partial_success() -> None:
-    assert not ExportTraceServiceResponse.FromString(EMPTY_ANSWER).HasField("partial_success")
-
-
-def rpc_status() -> type:
-    """google.rpc.Status as status.proto declares it, made here from its description."""
-    file = descriptor_pb2.FileDescriptorProto(name="status.proto", package="google.rpc", syntax="proto3")
-    message = file.message_type.add(name="Status")
-    field = descriptor_pb2.FieldDescriptorProto
-    message.field.add(name="code", number=1, type=field.TYPE_INT32, label=field.LABEL_OPTIONAL)
-    message.field.add(name="message", number=2, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("google.rpc.Status"))
-
-
-STATUS = rpc_status()
-
-
-@given(st.integers(0, 16), st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=400))
-def test_a_status_body_is_a_google_rpc_status(code: int, message: str) -> None:
-    status = STATUS.FromString(status_body(code, message))  # type: ignore[attr-defined]
-    assert (status.code, status.message) == (code, message)
-
-
-def test_a_status_body_never_fails_on_its_message() -> None:
-    status = STATUS.FromString(status_body(3, "bad \udcff byte"))  # type: ignore[attr-defined]
-    assert status.message == "bad ? byte"
 
 
 @pytest.mark.parametrize("name", recording_names())
