@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -76,6 +77,11 @@ def find(state: StateDir) -> Running | None:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return _read(state)
+    else:
+        # Left behind by one that was killed; the next could be taken for it before it says who it is.
+        # While we hold the lock none can start.
+        with suppress(OSError):
+            state.address.unlink(missing_ok=True)
     finally:
         os.close(descriptor)
     return None
@@ -84,6 +90,8 @@ def find(state: StateDir) -> Running | None:
 def _read(state: StateDir) -> Running:
     try:
         document: dict[str, Any] = json.loads(state.address.read_text(encoding="utf-8"))
-        return Running(**document)
+        running = Running(**document)
+        os.kill(running.pid, 0)
     except (OSError, ValueError, TypeError):
         return Running(0)  # it has the lock and is about to say who it is
+    return running
