@@ -11,6 +11,16 @@ def short_number(number: int) -> str:
     return str(number)
 
 
+def short_size(size: int) -> str:
+    """Bytes: 842 B, 64.0 KiB, 1.5 GiB."""
+    number, unit = float(size), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if number < 1023.95 or unit == "TiB":
+            break
+        number /= 1024
+    return f"{size} B" if unit == "B" else f"{number:.1f} {unit}"
+
+
 def short_time(seconds: float | None) -> str:
     """0.8s, 42s, 12:07, 3:05:00; empty when unknown."""
     if seconds is None:

@@ -1,4 +1,4 @@
-"""Make the README's pictures: the real pane on a recording, in mid-turn and after it.
+"""Make the README's pictures: the real pane on recordings, in mid-turn and after it, and how delivery stands.
 
 python screenshots/make.py [--png DIR]     (--png also writes PNG files there; needs the `pictures` extra)
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import re
 import tempfile
 import time
@@ -15,8 +16,10 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.marks import SpanKey
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Envelope, Writer
+from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import PROTOBUF, Request, moved
 from hermes_tui.relay.replay import Recorded, read_recording
 from hermes_tui.tui.app import TraceApp
@@ -26,6 +29,10 @@ RECORDINGS = HERE.parent / "tests" / "recordings"
 DEMO = HERE.parent / "hermes_tui" / "recordings" / "demo.otlp.jsonl"
 SCRIPT_TAG = re.compile(rb"\[\[s:\w+\]\]")
 SIZES = {"60": (60, 20), "120": (120, 30)}
+MLFLOW = "http://127.0.0.1:5000"
+SAID = {"state": "OK", "duration_s": 18.699, "input_tokens": 113_692, "output_tokens": 240, "spans": 13}
+"""What a real MLflow 3.17 said of the recording `interrupted`."""
+REFUSED = "refused with 422: Failed to convert OTLP span"
 
 
 def fill(writer: Writer, requests: list[Recorded], until_s: float) -> None:
@@ -41,19 +48,54 @@ def fill(writer: Writer, requests: list[Recorded], until_s: float) -> None:
             writer.append(Envelope(body, PROTOBUF, "", decoded, len(decoded))).result()
 
 
+def deliver(writer: Writer, reader: Reader, *, refused: bool) -> None:
+    """As the relay would mark it: traces whose root has come are read back, the others on their way.
+
+    `refused`: one span is not taken, and MLflow has said something of the trace.
+    """
+    confirmed: list[SpanKey] = []
+    accepted: list[SpanKey] = []
+    for trace_id in reader.traces():
+        spans = [span for page in reader.spans_of([trace_id]) for span in page if not span.running]
+        rooted = any(not span.parent_id for span in spans)
+        state = confirmed if rooted else accepted
+        state += [(span.trace_id, span.span_id, span.end_ns) for span in spans]
+        if refused:
+            row = (trace_id, MLFLOW, time.time_ns(), json.dumps({**SAID, "spans": len(spans) - 1}))
+            note(
+                writer,
+                "INSERT INTO read_back (trace_id, destination, at_ns, document) VALUES (?, ?, ?, ?)",
+                row,
+            )
+    if refused:
+        writer.mark([confirmed.pop()], Delivery.QUARANTINED, destination=MLFLOW, reason=REFUSED).result()
+    writer.mark(confirmed, Delivery.CONFIRMED, destination=MLFLOW).result()
+    writer.mark(accepted, Delivery.ACCEPTED, destination=MLFLOW).result()
+    writer.set_meta("exporter", {"state": "ok", "destination": MLFLOW}).result()
+    writer.set_meta("proof", {"state": "ok", "readable": True}).result()
+
+
+def note(writer: Writer, statement: str, row: tuple[object, ...]) -> None:
+    writer.do(lambda pen: pen.connection.execute(statement, row) and None).result()
+
+
 async def picture(name: str, requests: list[Recorded], until_s: float, keys: list[str], width: str) -> str:
     """The pane's screen as SVG."""
     with tempfile.TemporaryDirectory() as folder:
         state = StateDir(Path(folder))
-        writer = Writer(state)
+        writer = Writer(state, forward=True)
         try:
             fill(writer, requests, until_s)
+            with Reader(state.journal) as reader:
+                while reader.indexed()[0] != reader.indexed()[1]:
+                    await asyncio.sleep(0.01)
+                deliver(writer, reader, refused=name == "delivery")
             app = TraceApp(state)
             async with app.run_test(size=SIZES[width]) as pilot:
                 await settled(app, pilot, state)
                 for key in keys:
                     await pilot.press(key)
-                    await pilot.pause()
+                    await pilot.pause(0.2)  # what a key asks for comes from the journal, in another thread
                 return app.export_screenshot(title=f"hermes-trace-tui, {name}")
         finally:
             writer.close()
@@ -86,6 +128,7 @@ PICTURES = (
     ("done", DEMO, 1e9, ["f"], "60"),
     ("done", DEMO, 1e9, ["up", "up", "up", "up", "up", "up", "up", "up"], "120"),
     ("commands", DEMO, 1e9, ["2"], "60"),
+    ("delivery", RECORDINGS / "interrupted.otlp.jsonl", 1e9, ["4", "down"], "60"),
     ("turns", RECORDINGS / "interrupted.otlp.jsonl", 1e9, [], "60"),
 )
 

@@ -109,6 +109,10 @@ class Forest:
         own = (turn for turn in reversed(self.turns) if turn.session == self.session)
         return session_status(own, self.totals(), now_ns)
 
+    def number(self, turn: Turn) -> int:
+        """A turn's place among the session's turns, from 1."""
+        return bisect_left(self.turns, _by_start(turn), key=_by_start) + 1
+
     def totals(self) -> Totals:
         """The session's totals."""
         total = Totals()

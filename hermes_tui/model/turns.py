@@ -157,7 +157,7 @@ def read_trace(tree: TraceTree) -> TraceView:
             if node.span is not None:
                 turn.totals.take(node.span)
                 sessions.setdefault(owners[node.span_id], Totals()).take(node.span)
-        for node in _counted(turn):
+        for node in counted(turn):
             assert node.span is not None
             usage = Usage.of(node.span)
             turn.totals.usage += usage
@@ -288,7 +288,7 @@ def _turn_above(agent: Node, turns: list[Turn]) -> Turn | None:
     return earlier[-1] if earlier else turns[0]
 
 
-def _counted(turn: Turn) -> Iterator[Node]:
+def counted(turn: Turn) -> Iterator[Node]:
     """The innermost LLM spans that carry counts: adding wrappers too would count a call twice."""
     inside: set[bytes] = set()
     for node in reversed(list(members(turn))):

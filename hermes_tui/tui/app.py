@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import signal
-import sqlite3
-import threading
 import time
 from typing import Any, ClassVar
 
-from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Rule
 
-from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.journal.reader import Reader
-from hermes_tui.model.span import Delivery, Span
-from hermes_tui.model.turns import Turn
+from hermes_tui.journal.files import StateDir
 from hermes_tui.tui import glyphs as glyph_sets
-from hermes_tui.tui.describe import describe
+from hermes_tui.tui import wishes
+from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.messages import (
     CursorMoved,
+    DeliveryMoved,
     FoldToggled,
     JournalMoved,
     RelayInfo,
@@ -33,20 +29,23 @@ from hermes_tui.tui.messages import (
     RowPicked,
     SpansArrived,
     Supervisor,
+    WishWanted,
 )
+from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
-from hermes_tui.tui.screens.help import HelpScreen, key_names
+from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
-from hermes_tui.tui.supervision import Supervision
-from hermes_tui.tui.widgets.bars import Footer, FooterData, Header, HeaderData
+from hermes_tui.tui.supervision import Supervision, mismatch
+from hermes_tui.tui.views import VIEWS, footer
+from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
 
-_LAST_S = 5
 _CLOCK_S = 5.0  # a turn that fell silent is noticed within this time
 
 
@@ -61,8 +60,7 @@ class TraceApp(App[None]):
         (110, "-wide"),
     ]
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("1", "view('tree')", "Tree"),
-        Binding("2", "view('commands')", "Commands"),
+        *(Binding(view.key, f"view('{view.name}')", view.title) for view in VIEWS),
         Binding("f", "follow", "Follow the newest"),
         Binding("s", "sessions", "Sessions"),
         Binding("left_square_bracket", "session(1)", "Older session"),
@@ -87,15 +85,16 @@ class TraceApp(App[None]):
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
         self._relay: RelayInfo | None = None
         self._trouble = ""
-        self._exporter: dict[str, Any] = {}
         self._journal = JournalMoved(None)
+        self._delivery = DeliveryState(self.glyphs)
+        self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
         self._unseen = 0
         self._loading = False
         self._full = False
         self._view = "empty"
         self._detailed: tuple[object, ...] = ()
-        self._reader: Reader | None = None
+        self._pages = Pages(state, self.glyphs)
         self._main: Screen[Any]
         # Kept, not looked up: what arrives while the pane closes still finds them.
         self._header = Header(self.glyphs)
@@ -103,6 +102,7 @@ class TraceApp(App[None]):
         self._empty = Empty(id="empty")
         self._tree = TraceTree(self.shown.tree, id="tree")
         self._commands = CommandList(self.shown.commands, id="commands")
+        self._proof = DeliveryView(self.glyphs, id="delivery")
         self._side = Details(id="side")
 
     # --- layout and life
@@ -115,37 +115,25 @@ class TraceApp(App[None]):
                 yield self._empty
                 yield self._tree
                 yield self._commands
+                yield self._proof
             yield self._side
         yield self._footer
 
     def on_mount(self) -> None:
         self._main = self.screen
         self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
-        self._obey_signals()
+        on_signals(lambda status: self.exit(return_code=status))
         self._feed.start()
         if self._supervision is not None:
             self._supervision.start()
         self.set_interval(_CLOCK_S, self._look_at_clock)
         self._show_footer()
 
-    def _obey_signals(self) -> None:
-        """End properly when the terminal is closed or the process is told to: the demo has to clean up."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._end, number)
-
-    def _end(self, number: int) -> None:
-        signal.alarm(_LAST_S)  # a terminal that is gone can make any farewell hang
-        self.exit(return_code=128 + number)
-
     def on_unmount(self) -> None:
         self._feed.stop()
         if self._supervision is not None:
             self._supervision.stop()
-        if self._reader is not None:
-            self._reader.close()
+        self._pages.close()
 
     # --- what arrives
 
@@ -166,10 +154,11 @@ class TraceApp(App[None]):
             return
         self._unseen += news
         self._update()
+        if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
+            self._go_to(self._goal)
 
     def on_journal_moved(self, message: JournalMoved) -> None:
         self._journal = message
-        self._exporter = message.exporter
         newest = message.newest
         if newest is not None and newest != self.shown.id and self.shown.id and not self._chosen:
             busy = self.shown.status(time.time_ns()) == "running"
@@ -178,10 +167,18 @@ class TraceApp(App[None]):
         self._show_header()
         self._show_footer()
 
+    def on_delivery_moved(self, message: DeliveryMoved) -> None:
+        if message.session not in (None, self.shown.id):
+            return  # the session was left meanwhile
+        for wish in self._delivery.take(message.snapshot, time.time_ns()):
+            self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
+        self._show_delivery()
+
     def on_relay_moved(self, message: RelayMoved) -> None:
         self._relay, self._trouble = message.relay, message.trouble
         self._empty.show(message.relay, message.trouble)
         self._show_header()
+        self._show_delivery()
 
     def _open(self, session: str) -> None:
         raw = self.shown.tree.raw
@@ -215,37 +212,38 @@ class TraceApp(App[None]):
             self._refresh()
             self._tree.rows_changed()
             self._show_header()
+            self._show_delivery()
 
     # --- what is shown
 
     @property
-    def _rows(self) -> RowList:
+    def _rows(self) -> RowList | DeliveryView:
+        if self._view == "delivery":
+            return self._proof
         return self._commands if self._view == "commands" else self._tree
 
     def _show_header(self) -> None:
-        trouble = self._trouble or self._mismatch()
+        trouble = self._trouble or mismatch(self._relay, self._wanted)
         if not self.shown.id:
             self._header.data = HeaderData(trouble=trouble)
             return
-        self._header.data = self.shown.header(self._exporter, trouble, time.time_ns())
+        self._header.data = self.shown.header(self._journal.says, trouble, time.time_ns())
 
-    def _mismatch(self) -> str:
-        """The pane's settings name another destination than the running relay's."""
-        theirs = self._relay.destination if self._relay is not None else None
-        if self._relay is None or self._wanted is None or self._wanted == theirs:
-            return ""
-        return f"relay sends to {theirs or 'nobody'}: `stop` it to use {self._wanted}"
+    def _show_delivery(self) -> None:
+        if self._view != "delivery":
+            return
+        address = self._relay.destination if self._relay is not None else None
+        stopped = self._trouble if self._relay is None else ""
+        self._proof.show(self._delivery.data(self.shown, address, stopped, time.time_ns()))
 
     def _show_footer(self) -> None:
-        others = self._journal.newest not in (None, self.shown.id)
-        keys = [("s", "new session" if others else "sessions"), ("?", "keys"), ("q", "quit")]
-        self._footer.data = FooterData(
-            view=self._view,
-            commands=len(self.shown.commands),
-            failed=self.shown.commands.failed,
+        self._footer.data = footer(
+            self._view,
+            self.shown,
+            self._header.data.delivery.glyph,
             unseen=self._unseen,
             following=self._rows.following or self._view == "empty",
-            keys=tuple(keys),
+            others=self._journal.newest not in (None, self.shown.id),
         )
 
     def _show_details(self) -> None:
@@ -257,29 +255,13 @@ class TraceApp(App[None]):
         if place is self._side and not self._main.has_class("-wide"):
             return
         span, turn = self.shown.find(key)
-        subject = (place, key, self._full, span and span.revision, turn and turn.end_ns)
+        view = self.shown.forest.views.get(key[0])
+        proven = turn.totals.deliveries if turn is not None and key[2] == "turn" else None
+        subject = (place, key, self._full, span and span.revision, turn and turn.end_ns, proven)
         if subject != self._detailed:  # most arrivals change another span than the one that is read
             self._detailed = subject
-            place.show(key, self._page(key, span, turn))
-
-    def _page(self, key: RowKey, span: Span | None, turn: Turn | None) -> Text:
-        if span is None:
-            what = "This turn's own span" if key[2] == "turn" else "This span"
-            return Text(f"{what} has not arrived yet; its children have.", "dim")
-        try:
-            detail, reason = self._read(span)
-        except (StateError, sqlite3.Error) as error:
-            return Text(f"cannot read the journal: {error}", "red")
-        return describe(span, detail, turn, glyphs=self.glyphs, full=self._full, reason=reason)
-
-    def _read(self, span: Span) -> tuple[Any, str]:
-        if self._reader is None or self._reader.stale():
-            if self._reader is not None:
-                self._reader.close()
-            self._reader = Reader(self._state.journal)
-        found = next(iter(self._reader.details([span])), None)
-        reason = self._reader.reason(span) if span.delivery >= Delivery.HELD else ""
-        return (None if found is None else found[1]), reason
+            page = self._pages.page(key, span, turn, view, time.time_ns(), full=self._full)
+            place.show(key, page)
 
     # --- what the user does
 
@@ -293,15 +275,28 @@ class TraceApp(App[None]):
         self._tree.rows_changed()
 
     def on_row_picked(self, message: RowPicked) -> None:
-        if self._view == "commands":
-            self.shown.reveal(message.key, time.time_ns())
-            self.action_view("tree")
-            self._tree.rows_changed()
-            self._tree.go_to(message.key)
+        if self._view != "tree":
+            self._go_to(message.key)
         elif self._main.has_class("-wide"):
             self._side.focus()
         else:
             self.push_screen(DetailsScreen(self.glyphs), self._after_details)
+
+    def _go_to(self, key: RowKey) -> None:
+        """Show a row in the tree, and the session that it is in if that is another one."""
+        self._goal = None
+        if key[0] not in self.shown.forest.trees:
+            session = self._delivery.session_of(key[0])
+            if session in (None, self.shown.id):
+                self.notify("It is no longer in the journal.", timeout=3)
+                return
+            self._show_session(session)
+            self._goal = key
+            return
+        self.shown.reveal(key, time.time_ns())
+        self.action_view("tree")
+        self._tree.rows_changed()
+        self._tree.go_to(key)
 
     def _after_details(self, _: None) -> None:
         self.call_after_refresh(self._show_details)
@@ -318,8 +313,22 @@ class TraceApp(App[None]):
         self._view = view
         self._main.query_one(ContentSwitcher).current = view
         self._rows.focus()
+        self._look_at_delivery()
+        self._show_delivery()
         self._show_details()
         self._show_footer()
+
+    def _look_at_delivery(self) -> None:
+        self._feed.look_at_delivery(self._delivery.wishes.open if self._view == "delivery" else None)
+
+    def on_wish_wanted(self, message: WishWanted) -> None:
+        self.run_worker(self._wish(message.kind), name=message.kind)
+
+    async def _wish(self, kind: str) -> None:
+        if not await self._delivery.wishes.make(self._state, kind, self.shown.id):
+            self.notify("It is still at the last one.", timeout=2)
+        self._look_at_delivery()
+        self._show_delivery()
 
     def action_follow(self) -> None:
         self._unseen = 0
@@ -359,7 +368,7 @@ class TraceApp(App[None]):
         """Never quits: from the details to the rows, from the commands to the tree."""
         if self.focused is self._side:
             self._rows.focus()
-        elif self._view == "commands":
+        elif self._view not in ("tree", "empty"):
             self.action_view("tree")
 
     def action_session(self, by: int) -> None:
@@ -375,16 +384,11 @@ class TraceApp(App[None]):
             self.push_screen(screen, self._show_session)
 
     def _show_session(self, session: str | None) -> None:
+        self._goal = None
         if session is not None and session != self.shown.id:
             self._chosen = session != self._journal.newest
             self._feed.show(session)
 
     def action_help(self) -> None:
-        own = (TraceTree, RowList, DetailsScreen, TraceApp)
-        declared = [each for owner in own for each in owner.BINDINGS if isinstance(each, Binding)]
-        names: dict[str, list[str]] = {}
-        for binding in declared:
-            names.setdefault(binding.description, []).extend(key_names(binding.key).split())
-        self.push_screen(
-            HelpScreen([(" ".join(dict.fromkeys(keys)), what) for what, keys in names.items()], self.glyphs)
-        )
+        owners = (TraceTree, RowList, DeliveryView, DetailsScreen, TraceApp)
+        self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -7,18 +7,22 @@ delivery, ids, and at the end every attribute. Long values are shortened unless 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_number, short_time
+from hermes_tui.journal.delivery import Mark
+from hermes_tui.model.compare import Difference
 from hermes_tui.model.conventions import tool_texts
 from hermes_tui.model.results import read_call
 from hermes_tui.model.span import Delivery, Role, Span, Status
 from hermes_tui.model.turns import Turn, is_command
+from hermes_tui.tui.delivery import difference_line
 from hermes_tui.tui.glyphs import Glyphs
 
 if TYPE_CHECKING:
@@ -37,13 +41,14 @@ HEADING = "bold"
 DIM = "dim"
 
 _DELIVERY = {
-    Delivery.LOCAL: "kept here only: it arrived without a destination",
-    Delivery.QUEUED: "on disk here, not accepted by the destination yet",
-    Delivery.ACCEPTED: "accepted by the destination",
-    Delivery.CONFIRMED: "read back from MLflow",
-    Delivery.HELD: "held: the destination refuses until something is changed",
-    Delivery.QUARANTINED: "quarantined: the destination refuses this very span",
+    Delivery.LOCAL: ("none", "arrived", "kept here only: it arrived without a destination"),
+    Delivery.QUEUED: ("more", "arrived", "on disk here, not accepted by the destination yet"),
+    Delivery.ACCEPTED: ("arrow", "accepted", "accepted by the destination"),
+    Delivery.CONFIRMED: ("good", "read back", "read back from MLflow"),
+    Delivery.HELD: ("held", "held since", "held: the destination refuses until something is changed"),
+    Delivery.QUARANTINED: ("bad", "refused", "quarantined: the destination does not take this very span"),
 }
+"""Glyph, what the time is of, and words."""
 
 
 class Page:
@@ -86,7 +91,7 @@ class Page:
 
 def describe(
     span: Span, detail: Detail | None, turn: Turn | None, *, glyphs: Glyphs, full: bool = False,
-    reason: str = "",
+    mark: Mark | None = None, differences: Sequence[Difference] = (),
 ) -> Text:  # fmt: skip
     """The details page of a span. `detail` None: its request is gone, only the row is known."""
     page = Page(glyphs, full=full)
@@ -96,10 +101,8 @@ def describe(
     _times(page, span, turn)
     _usage(page, span)
     _status(page, span, detail)
-    page.heading("Delivery")
-    page.line(_DELIVERY[span.delivery], "" if span.delivery < Delivery.HELD else "bold red")
-    if reason:
-        page.value(reason, style="red")
+    _delivery(page, span, mark)
+    _differing(page, differences)
     _ids(page, span, detail)
     if detail is not None:
         _attributes(page, "Attributes", attributes)
@@ -245,6 +248,33 @@ def _status(page: Page, span: Span, detail: Detail | None) -> None:
         for key, value in attributes.items():
             page.line(f"  {key}", DIM)
             page.value(lay_out(value, full=page.full), indent="    ")
+
+
+def _delivery(page: Page, span: Span, mark: Mark | None) -> None:
+    page.heading("Delivery")
+    glyph, when, words = _DELIVERY[span.delivery]
+    page.line(f"{getattr(page.glyphs, glyph)} {words}", "" if span.delivery < Delivery.HELD else "bold red")
+    if mark is not None and mark.at_ns:
+        page.field(when, _moment(mark.at_ns))
+    if mark is not None and mark.reason:
+        page.value(mark.reason, style="red")
+
+
+def differing(differences: Sequence[Difference], glyphs: Glyphs) -> Text:
+    """What MLflow says otherwise of a turn, where there is nothing else to say."""
+    page = Page(glyphs, full=False)
+    _differing(page, differences)
+    return page.text
+
+
+def _differing(page: Page, differences: Sequence[Difference]) -> None:
+    if not differences:
+        return
+    page.heading("MLflow says otherwise")
+    for why, some in groupby(differences, key=lambda difference: difference.why):
+        for difference in some:
+            page.field(difference.what, difference_line(difference))
+        page.value(why, indent="  ", style=DIM)
 
 
 def _ids(page: Page, span: Span, detail: Detail | None) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from textual.message import Message
 
+from hermes_tui.journal import delivery
 from hermes_tui.journal.files import StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Span
-from hermes_tui.tui.messages import JournalMoved, SpansArrived
+from hermes_tui.tui.messages import DeliveryMoved, JournalMoved, SpansArrived
+from hermes_tui.tui.trust import RelaySays
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +24,8 @@ _LOOK_S = 0.025  # `PRAGMA data_version` costs 2 µs, so a look is cheap and a c
 _ABSENT_S = 0.2
 _FIRST_TRACES = 20  # shown at once when a session opens; the rest follows behind
 _MORE_TRACES = 100
+_DELIVERY_S = 0.5  # between two looks at how delivery stands …
+_DELIVERY_SHARE = 20  # … and this many times as long as the last took
 
 
 class Feed:
@@ -31,6 +36,10 @@ class Feed:
         self._post = post
         self._wanted: str | None = None
         self._turned = threading.Event()
+        self._wishes: tuple[str, ...] | None = None
+        self._asked = threading.Event()
+        self._delivery_moved = False
+        self._delivery_at = 0.0
         self._stop = threading.Event()
         self._session: str | None = None
         self._traces: set[bytes] = set()
@@ -49,6 +58,14 @@ class Feed:
         self._wanted = session
         self._turned.set()
 
+    def look_at_delivery(self, wishes: tuple[str, ...] | None) -> None:
+        """Tell at once how delivery stands and what became of these wishes, and again when the journal
+        changes; None: nobody looks any more.
+        """
+        self._wishes = wishes
+        if wishes is not None:
+            self._asked.set()
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
@@ -63,6 +80,7 @@ class Feed:
     def _watch(self, reader: Reader) -> None:
         """Follow one journal file until it is replaced or rebuilt."""
         self._session = None
+        self._asked.set()
         looks = 0
         while not self._stop.is_set():
             looks += 1
@@ -76,12 +94,26 @@ class Feed:
                 self._follow(reader)
             if changed:
                 self._tell(reader)
+            self._tell_delivery(reader, changed)
             self._stop.wait(_LOOK_S)
 
     def _tell(self, reader: Reader) -> None:
-        self._post(
-            JournalMoved(reader.newest_session(), reader.recent_sessions(), reader.document("exporter"))
-        )
+        says = RelaySays(*(reader.document(name) for name in ("exporter", "proof", "keeping")))
+        self._post(JournalMoved(reader.newest_session(), reader.recent_sessions(), says))
+
+    def _tell_delivery(self, reader: Reader, changed: bool) -> None:
+        """While somebody looks: when asked, else some time after the journal changed."""
+        self._delivery_moved |= changed
+        asked = self._asked.is_set()
+        if asked:
+            self._asked.clear()  # first, so that what is asked for from here on is asked again
+        wishes, begin = self._wishes, time.monotonic()
+        if wishes is None or not (asked or (self._delivery_moved and begin >= self._delivery_at)):
+            return
+        self._delivery_moved = False
+        self._post(DeliveryMoved(self._session, delivery.look(reader, self._session, wishes)))
+        took = time.monotonic() - begin
+        self._delivery_at = begin + max(_DELIVERY_S, _DELIVERY_SHARE * took)
 
     def _open(self, reader: Reader) -> None:
         """Send a whole session: the newest traces first, so that the pane has something to show."""
@@ -89,6 +121,7 @@ class Feed:
         if session is None:
             return
         self._session = self._wanted = session
+        self._asked.set()
         self._revision = reader.revision()
         traces = reader.traces_of(session)
         self._traces = set(traces)

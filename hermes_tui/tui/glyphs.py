@@ -28,6 +28,7 @@ class Glyphs:
     unknown: str = "?"
     background: str = "&"
     held: str = "‖"
+    none: str = "–"
     more: str = "…"
     arrow: str = "→"
     rule: str = "─"
@@ -40,8 +41,8 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", more="~", arrow=">", rule="-", up="in", down="out", bar="=",
-    spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
+    bar="=", spinner="|/-\\",
 )  # fmt: skip
 
 

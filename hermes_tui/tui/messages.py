@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from textual.message import Message
 
+from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.model.span import Span
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.trust import RelaySays
 
 
 class RelayInfo(Protocol):
@@ -46,7 +48,15 @@ class JournalMoved(Message):
 
     newest: str | None
     sessions: list[SessionRow] = field(default_factory=list)
-    exporter: dict[str, Any] = field(default_factory=dict)
+    says: RelaySays = field(default_factory=RelaySays)
+
+
+@dataclass
+class DeliveryMoved(Message):
+    """How delivery stands now, with MLflow's record of a session's traces."""
+
+    session: str | None
+    snapshot: Snapshot
 
 
 @dataclass
@@ -67,6 +77,13 @@ class RowPicked(Message):
 @dataclass
 class DetailsShown(Message):
     """The details came on the screen, such as beside the tree when the terminal grew wide."""
+
+
+@dataclass
+class WishWanted(Message):
+    """The user wants the relay to do something; `kind` as on the desk."""
+
+    kind: str
 
 
 @dataclass

@@ -12,7 +12,8 @@ from hermes_tui.model.turns import Totals, Turn
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.outline import CommandsOutline, TreeOutline
 from hermes_tui.tui.rows import RowKey
-from hermes_tui.tui.widgets.bars import HeaderData, delivery_word
+from hermes_tui.tui.trust import RelaySays, session_word
+from hermes_tui.tui.widgets.bars import HeaderData
 
 
 class ShownSession:
@@ -50,13 +51,12 @@ class ShownSession:
     def status(self, now_ns: int) -> str:
         return self.forest.status(now_ns)
 
-    def header(self, exporter: dict[str, object], trouble: str, now_ns: int) -> HeaderData:
+    def header(self, says: RelaySays, trouble: str, now_ns: int) -> HeaderData:
         """What the header says of this session."""
         totals, usage = self.totals, self.totals.usage
         status = self.status(now_ns)
         newest_first = reversed(self.forest.turns)
         running = next((turn for turn in newest_first if turn.status(now_ns) == "running"), None)
-        delivery, style = delivery_word(totals, exporter, self.glyphs)
         return HeaderData(
             session=self.id,
             model=neutral.line(totals.model or ""),
@@ -68,8 +68,7 @@ class ShownSession:
             output_tokens=usage.output_tokens,
             cache_tokens=usage.cache_read_tokens,
             cost=usage.cost,
-            delivery=delivery,
-            delivery_style=style,
+            delivery=session_word(totals, says, self.glyphs),
             trouble=trouble,
         )
 
@@ -87,9 +86,9 @@ class ShownSession:
 
     def reveal(self, key: RowKey, now_ns: int) -> None:
         """Unfold what hides a row."""
-        trace_id, span_id, _ = key
+        trace_id, span_id, kind = key
         _, turn = self.find(key)
-        if turn is None:
+        if turn is None or kind == "turn":
             return
         self.tree.set_fold((*turn.key, "turn"), False)
         node = self.forest.trees[trace_id].nodes[span_id]

@@ -16,6 +16,13 @@ _LOOK_S = 1.0
 _LONGEST_S = 30.0
 
 
+def mismatch(relay: RelayInfo | None, wanted: str | None) -> str:
+    """What is wrong when the pane's settings name another destination than the running relay's."""
+    if relay is None or wanted is None or wanted == relay.destination:
+        return ""
+    return f"relay sends to {relay.destination or 'nobody'}: `stop` it to use {wanted}"
+
+
 class Supervision:
     """Starts the relay again when it died, waiting longer after each failure, and says so."""
 

@@ -11,7 +11,7 @@ import sys
 import threading
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,9 @@ from hermes_tui.journal.reader import Reader
 from hermes_tui.relay.lock import Running, find
 from tests.processes import (
     DEADLINE_S,
+    Destination,
     RelayProcess,
+    Reply,
     clean_environment,
     counts,
     post,
@@ -222,16 +224,6 @@ def test_an_unusable_state_folder(tmp_path: Path) -> None:
     assert "journal.db" in said
 
 
-def test_a_damaged_journal_is_told_and_left_alone(state: StateDir) -> None:
-    state.create()
-    state.journal.write_bytes(b"this was never a database, but somebody's letter" * 100)
-    before = state.journal.read_bytes()
-    for command in (["relay", "--http-port", "0"], ["status"], ["sessions"], ["commands", "--json"]):
-        said = one_line(run_cli(*command, "--state-dir", str(state.path)))
-        assert str(state.journal) in said
-    assert state.journal.read_bytes() == before
-
-
 @pytest.mark.parametrize(
     ("flags", "environment", "words"),
     [
@@ -319,6 +311,56 @@ def test_sigterm_in_the_middle_of_traffic_loses_nothing_it_answered(
     sent = {key for body in answered for key in span_keys(body)}
     assert sent <= kept
     assert len(kept) - len(sent) <= len(senders)  # at most one a sender whose answer got lost
+
+
+def raw_request(body: bytes, host: str) -> bytes:
+    head = f"POST /v1/traces HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-protobuf\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+def test_sigterm_while_requests_arrive_and_the_destination_hangs(
+    start_relay: Callable[..., RelayProcess], state: StateDir
+) -> None:
+    """Half a request is either taken whole or not at all; what was answered is sent after the next start."""
+    bodies = [body_of(wire_span(number, trace=number, text="x" * 200_000)) for number in range(12)]
+    with Destination(answer=lambda _: Reply(hang=True)) as there, ExitStack() as stack:
+        relay = start_relay(state, "--mlflow", there.url)
+        address = relay.address
+        assert post(address, bodies[0]) == 200
+        wait_for(lambda: there.posts, DEADLINE_S)  # it hangs from now on
+        host, port = address.split(":")
+        slow = []
+        for body in bodies[1:]:
+            sender = stack.enter_context(socket.create_connection((host, int(port)), timeout=DEADLINE_S))
+            sender.sendall(raw_request(body, address)[:100_000])
+            slow.append(sender)
+        relay.process.terminate()
+        answers = [
+            finish_slowly(sender, raw_request(body, address)[100_000:])
+            for sender, body in zip(slow, bodies[1:], strict=True)
+        ]
+        assert relay.process.wait(DEADLINE_S) == 0
+        taken = [
+            bodies[0],
+            *(body for body, answer in zip(bodies[1:], answers, strict=True) if answer == 200),
+        ]
+        assert set(answers) <= {200, 503, None}
+        there.answer = lambda _: Reply()
+        relay = start_relay(state, "--mlflow", there.url)
+        wanted = {key for body in taken for key in span_keys(body)}
+        wait_for(lambda: wanted <= there.accepted(), DEADLINE_S)
+        assert relay.stop() == 0
+
+
+def finish_slowly(sender: socket.socket, rest: bytes) -> int | None:
+    """Send the rest of a request; the status of the answer, None when there is none."""
+    try:
+        for at in range(0, len(rest), 20_000):
+            sender.sendall(rest[at : at + 20_000])
+        answer = sender.makefile("rb").readline()
+    except OSError:
+        return None
+    return int(answer.split()[1]) if answer else None
 
 
 def test_a_private_relay_goes_with_its_owner(tmp_path: Path) -> None:

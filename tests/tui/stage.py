@@ -15,14 +15,18 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import ContentSwitcher
 
+from hermes_tui.journal import marks
 from hermes_tui.journal.files import StateDir
-from hermes_tui.model.span import Span
+from hermes_tui.journal.marks import Pen
+from hermes_tui.journal.writer import Writer
+from hermes_tui.model.span import Delivery, Span
 from hermes_tui.tui.app import TraceApp
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
 from hermes_tui.tui.outline import Blocks
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.row_list import RowList
 from tests.support import SECOND, recorded_requests, spans_in, trace_id, wire_span
 
@@ -136,7 +140,7 @@ class Clock:
 
     def install(self, monkeypatch: Any) -> Clock:
         fake = SimpleNamespace(**{**vars(time), "time": self.time, "time_ns": self.time_ns})
-        for module in ("app", "widgets.row_list", "widgets.bars", "screens.sessions"):
+        for module in ("app", "wishes", "widgets.row_list", "widgets.bars", "screens.sessions"):
             monkeypatch.setattr(f"hermes_tui.tui.{module}.time", fake)
         return self
 
@@ -209,6 +213,10 @@ class Stage:
         return rows
 
     @property
+    def proof(self) -> DeliveryView:
+        return self.app._proof
+
+    @property
     def cursor(self) -> RowKey | None:
         return self.rows.cursor
 
@@ -265,6 +273,45 @@ async def pane(
 
 
 # ---- what is played to it
+
+
+def deliver(
+    writer: Writer,
+    spans: Iterable[trace_pb2.Span | Span],
+    delivery: Delivery,
+    *,
+    reason: str | None = None,
+    at_ns: int = SECOND * 1_400,
+) -> None:
+    """Mark spans as the relay would, at a moment of the test's."""
+    keys = [
+        (each.trace_id, each.span_id, each.end_ns if isinstance(each, Span) else each.end_time_unix_nano)
+        for each in spans
+    ]
+
+    def work(pen: Pen) -> None:
+        marks.mark(pen, keys, delivery, "http://mlflow", reason)
+        pen.connection.executemany(
+            "UPDATE marks SET at_ns = ? WHERE trace_id = ? AND span_id = ?",
+            [(at_ns, *key[:2]) for key in keys],
+        )
+
+    writer.do(work).result(DEADLINE_S)
+
+
+def tell(writer: Writer, trace: bytes, **document: Any) -> None:
+    """What MLflow says of a trace, as the relay notes it."""
+    row = (trace, "http://mlflow", 1, json.dumps(document))
+    statement = (
+        "INSERT OR REPLACE INTO read_back (trace_id, destination, at_ns, document) VALUES (?, ?, ?, ?)"
+    )
+    writer.do(lambda pen: pen.connection.execute(statement, row) and None).result(DEADLINE_S)
+
+
+def says(writer: Writer, **documents: dict[str, Any]) -> None:
+    """The relay's documents: exporter, proof, keeping."""
+    for name, document in documents.items():
+        writer.set_meta(name, document).result(DEADLINE_S)
 
 
 def wire_turn(

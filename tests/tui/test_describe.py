@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from hermes_tui.journal.delivery import Mark
+from hermes_tui.model.compare import UNKNOWN, Difference
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.model.turns import read_trace
 from hermes_tui.otlp.codec import Request
@@ -215,15 +217,49 @@ def test_events_status_and_links_are_there() -> None:
     assert f"link         {(b't' * 16).hex()} {(b'l' * 8).hex()}" in page
 
 
-@pytest.mark.parametrize("delivery", Delivery)
-def test_every_delivery_has_its_words(delivery: Delivery) -> None:
+@pytest.mark.parametrize(
+    ("delivery", "glyph", "when"),
+    [
+        (Delivery.LOCAL, "–", "arrived"),
+        (Delivery.QUEUED, "…", "arrived"),
+        (Delivery.ACCEPTED, "→", "accepted"),
+        (Delivery.CONFIRMED, "✓", "read back"),
+        (Delivery.HELD, "‖", "held since"),
+        (Delivery.QUARANTINED, "✗", "refused"),
+    ],
+)
+def test_every_delivery_has_its_words_its_time_and_its_reason(
+    delivery: Delivery, glyph: str, when: str
+) -> None:
     (span,) = spans_in(body_of(wire_span(1)))
     span.delivery = delivery
-    text = describe(span, None, None, glyphs=UNICODE, reason="because").plain
-    words = text.split("Delivery\n")[1].split("\n")
-    assert words[0]
-    assert words[1] == "because"
+    mark = Mark(SECOND * 1_500, "because")
+    words = describe(span, None, None, glyphs=UNICODE, mark=mark).plain.split("Delivery\n")[1].split("\n")
+    assert words[0].startswith(f"{glyph} ")
+    assert words[1:3] == [f"{when:<12} 1970-01-01 00:25:00.000", "because"]
     assert ("read back" in words[0]) == (delivery is Delivery.CONFIRMED)
+    unknown = describe(span, None, None, glyphs=UNICODE).plain.split("Delivery\n")[1].split("\n")
+    assert unknown[:2] == [words[0], ""]
+
+
+def test_what_mlflow_says_otherwise_of_a_turn_is_there_with_why() -> None:
+    (span,) = spans_in(body_of(wire_span(1, name="agent")))
+    found = [
+        Difference("state", "interrupted", "OK", "because"),
+        Difference("tokens in", 29_713, 59_426, UNKNOWN),
+        Difference("cost", None, 0.25, "\x1b[2J"),
+        Difference("duration", 1.5, 75, "why"),
+    ]
+    page = describe(span, None, None, glyphs=UNICODE, differences=found).plain
+    assert (
+        "MLflow says otherwise\n"
+        "state        interrupted here, OK there\n  because\n"
+        "tokens in    29,713 here, 59,426 there\n  unknown why\n"
+        "cost         none here, $0.2500 there\n  ␛[2J\n"
+        "duration     1.5s here, 1:15 there\n  why\n"
+    ) in page
+    assert page.index("Delivery") < page.index("MLflow says") < page.index("Ids")
+    assert "MLflow says" not in describe(span, None, None, glyphs=UNICODE).plain
 
 
 def test_a_span_whose_request_is_gone_is_still_described() -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from textual.message import Message
 
+from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.tui import feed as feed_module
 from hermes_tui.tui.feed import Feed
-from hermes_tui.tui.messages import JournalMoved, SpansArrived
+from hermes_tui.tui.messages import DeliveryMoved, JournalMoved, SpansArrived
 from tests.support import (
     SECOND,
     body_of,
@@ -43,6 +45,10 @@ class Inbox:
     @property
     def moved(self) -> list[JournalMoved]:
         return [message for message in self.messages if isinstance(message, JournalMoved)]
+
+    @property
+    def deliveries(self) -> list[DeliveryMoved]:
+        return [message for message in self.messages if isinstance(message, DeliveryMoved)]
 
     def known(self) -> tuple[str | None, dict[tuple[bytes, bytes], Span]]:
         """What a pane would have folded by now: session, and the newest version of each span."""
@@ -131,11 +137,133 @@ def test_a_delivery_mark_is_a_change(inbox: Inbox, open_writer: Open) -> None:
     wait_for(lambda: [s.delivery for s in inbox.known()[1].values()] == [Delivery.CONFIRMED])
 
 
-def test_what_the_exporter_says_arrives(inbox: Inbox, open_writer: Open) -> None:
+def test_what_the_relay_says_arrives(inbox: Inbox, open_writer: Open) -> None:
     writer = open_writer()
     store(writer, span_body(1, "one"))
     writer.set_meta("exporter", {"state": "held", "reason": "why"}).result(20)
-    wait_for(lambda: inbox.moved and inbox.moved[-1].exporter == {"state": "held", "reason": "why"})
+    wait_for(lambda: inbox.moved and inbox.moved[-1].says.exporter == {"state": "held", "reason": "why"})
+    writer.set_meta("proof", {"readable": False}).result(20)
+    writer.set_meta("keeping", {"full": True}).result(20)
+    wait_for(lambda: inbox.moved[-1].says.unreadable and inbox.moved[-1].says.full)
+
+
+# ---- how delivery stands
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the feed looked at how delivery stands."""
+    found: list[float] = []
+    real = feed_module.delivery.look
+
+    def look(*arguments: Any) -> Snapshot:
+        found.append(time.monotonic())
+        return real(*arguments)
+
+    monkeypatch.setattr(feed_module.delivery, "look", look)
+    return found
+
+
+def test_nobody_looks_at_delivery_unless_asked(inbox: Inbox, open_writer: Open, looks: list[float]) -> None:
+    writer = open_writer()
+    for number in range(5):
+        store(writer, span_body(number, f"n{number}"))
+        wait_for(lambda number=number: len(inbox.known()[1]) == number + 1)  # type: ignore[misc]
+    assert looks == []
+    inbox.feed.look_at_delivery(())
+    wait_for(lambda: inbox.deliveries)
+    assert inbox.deliveries[-1].session == "s"
+    assert inbox.deliveries[-1].snapshot.counts == {Delivery.LOCAL: 5}
+    inbox.feed.look_at_delivery(None)
+    seen = len(looks)
+    store(writer, span_body(9, "last"))
+    wait_for(lambda: len(inbox.known()[1]) == 6)
+    assert len(looks) == seen
+
+
+def test_delivery_is_looked_at_again_only_after_a_change(
+    inbox: Inbox, open_writer: Open, looks: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "_DELIVERY_S", 0.05)
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.shows("s", "one"))
+    inbox.feed.look_at_delivery(())
+    wait_for(lambda: inbox.deliveries)
+    wait_for(lambda: inbox.feed._delivery_at < time.monotonic() and not inbox.feed._delivery_moved)
+    seen = len(looks)
+    polled: list[int] = []
+    changed = feed_module.Reader.changed
+    monkeypatch.setattr(feed_module.Reader, "changed", lambda reader: polled.append(1) or changed(reader))
+    wait_for(lambda: len(polled) > 10)
+    assert len(looks) == seen
+    store(writer, span_body(2, "two"))
+    wait_for(lambda: inbox.deliveries[-1].snapshot.counts == {Delivery.LOCAL: 2})
+
+
+def test_a_journal_that_never_rests_is_not_looked_at_for_every_change(
+    inbox: Inbox, open_writer: Open, looks: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert feed_module._DELIVERY_S == 0.5
+    monkeypatch.setattr(feed_module, "_DELIVERY_S", 3_600.0)
+    writer = open_writer()
+    store(writer, span_body(0, "n"))
+    wait_for(lambda: inbox.known()[1])
+    inbox.feed.look_at_delivery(())
+    wait_for(lambda: inbox.feed._delivery_at)
+    for number in range(1, 6):
+        store(writer, span_body(number, "n"))
+        wait_for(lambda number=number: len(inbox.known()[1]) == number + 1)  # type: ignore[misc]
+    assert len(looks) == 1
+    inbox.feed.look_at_delivery(())  # who asks need not wait
+    wait_for(lambda: inbox.deliveries[-1].snapshot.counts == {Delivery.LOCAL: 6})
+
+
+def test_a_look_that_takes_long_is_taken_seldom(
+    inbox: Inbox, open_writer: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = feed_module.delivery.look
+    begun: list[float] = []
+
+    def slow(*arguments: Any) -> Snapshot:
+        begun.append(time.monotonic())
+        time.sleep(0.1)
+        return real(*arguments)
+
+    monkeypatch.setattr(feed_module.delivery, "look", slow)
+    store(open_writer(), span_body(1, "one"))
+    wait_for(lambda: inbox.known()[1])
+    inbox.feed.look_at_delivery(())
+    wait_for(lambda: inbox.deliveries and inbox.feed._delivery_at)
+    assert inbox.feed._delivery_at >= begun[0] + 2.0  # 20 times as long
+
+
+def test_answers_to_wishes_arrive(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"))
+    wait_for(lambda: inbox.known()[1])
+    inbox.feed.look_at_delivery(("w",))
+    wait_for(lambda: inbox.deliveries)
+    assert inbox.deliveries[-1].snapshot.answers == {}
+    row = ("w", 1, "done", '{"spans": 3}')
+    statement = "INSERT INTO answers (wish, at_ns, state, document) VALUES (?, ?, ?, ?)"
+    writer.do(lambda pen: pen.connection.execute(statement, row) and None).result(20)
+    wait_for(lambda: inbox.deliveries[-1].snapshot.answers == {"w": ("done", {"spans": 3})})
+
+
+def test_another_session_brings_its_own_delivery(inbox: Inbox, open_writer: Open) -> None:
+    writer = open_writer()
+    store(writer, span_body(1, "one"), received_ns=1)
+    store(writer, span_body(2, "two", session="t", trace=1), received_ns=2)
+    wait_for(lambda: inbox.known()[0] is not None)
+    inbox.feed.show("t")
+    inbox.feed.look_at_delivery(())
+    wait_for(lambda: inbox.deliveries and inbox.deliveries[-1].session == "t")
+    inbox.feed.show("s")
+    wait_for(lambda: inbox.deliveries[-1].session == "s")
+
+
+# ---- sessions
 
 
 def test_a_second_session_is_announced_and_not_mixed_in(inbox: Inbox, open_writer: Open) -> None:

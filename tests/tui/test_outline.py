@@ -12,6 +12,7 @@ from hermes_tui.model.span import Kind, Role, Span
 from hermes_tui.tui.outline import CommandsOutline, TreeOutline
 from hermes_tui.tui.rows import Row
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.trust import RelaySays
 from tests.support import (
     LONG_AFTER,
     SECOND,
@@ -290,7 +291,7 @@ def test_any_order_and_any_batches_end_in_the_same_rows(data: st.DataObject, nam
     assert rows_of(shown.tree) == rows_of(expected.tree)
     assert rows_of(shown.commands) == rows_of(expected.commands)
     check_rows(shown.tree)
-    assert shown.header({}, "", LONG_AFTER) == expected.header({}, "", LONG_AFTER)
+    assert shown.header(RelaySays(), "", LONG_AFTER) == expected.header(RelaySays(), "", LONG_AFTER)
 
 
 @given(data=st.data())

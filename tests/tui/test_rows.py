@@ -1,19 +1,16 @@
-"""One span or turn → one row; numbers and times; what the header says of delivery."""
+"""One span or turn → one row; numbers and times."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import pytest
 
 from hermes_tui.figures import short_age, short_number, short_time
-from hermes_tui.model.span import Delivery, Kind, Outcome, Role, Span, Status
+from hermes_tui.model.span import Kind, Outcome, Role, Span, Status
 from hermes_tui.model.tree import Node
-from hermes_tui.model.turns import Totals
 from hermes_tui.tui.glyphs import ASCII, UNICODE, choose
 from hermes_tui.tui.rows import Row, node_row, outcome_mark
-from hermes_tui.tui.widgets.bars import delivery_word
 from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names, trace_id
 from tests.tui.stage import rows_of, show
 
@@ -212,61 +209,6 @@ def test_short_number(number: int, text: str) -> None:
 )
 def test_short_time(seconds: float | None, text: str) -> None:
     assert short_time(seconds) == text
-
-
-# ---- delivery in a word
-
-NONE: dict[str, object] = {}
-READY: dict[str, object] = {"state": "ok", "destination": "http://mlflow"}
-HELD: dict[str, object] = {"state": "held", "reason": "experiment 7 does not exist"}
-RETRYING: dict[str, object] = {"state": "retrying", "reason": "503 Service Unavailable"}
-
-
-@pytest.mark.parametrize(
-    ("counts", "exporter", "expected", "style"),
-    [
-        ({}, NONE, "no MLflow set", "dim"),
-        ({}, {"state": "none"}, "no MLflow set", "dim"),
-        ({"CONFIRMED": 41}, READY, "MLflow ✓ 41/41", "green"),
-        ({"CONFIRMED": 41}, NONE, "MLflow ✓ 41/41", "green"),
-        ({"CONFIRMED": 40, "ACCEPTED": 1}, READY, "MLflow 41/41 accepted", "green"),
-        ({"ACCEPTED": 41}, READY, "MLflow 41/41 accepted", "green"),
-        ({"ACCEPTED": 38, "QUEUED": 3}, READY, "MLflow … 38/41", "yellow"),
-        ({"CONFIRMED": 40, "QUEUED": 1}, READY, "MLflow … 40/41", "yellow"),
-        ({"CONFIRMED": 40, "LOCAL": 1}, READY, "MLflow … 40/41", "yellow"),
-        ({"LOCAL": 41}, NONE, "kept here, no MLflow set", "dim"),
-        ({"QUEUED": 2, "ACCEPTED": 2}, HELD, "MLflow ‖ held: experiment 7 does not exist", "yellow"),
-        ({"HELD": 4}, HELD, "MLflow ‖ held: experiment 7 does not exist", "yellow"),
-        ({"CONFIRMED": 4}, HELD, "MLflow ✓ 4/4", "green"),
-        ({"ACCEPTED": 4}, HELD, "MLflow 4/4 accepted", "green"),
-        ({"QUEUED": 2, "ACCEPTED": 2}, RETRYING, "MLflow … 2/4: 503 Service Unavailable", "yellow"),
-        ({"CONFIRMED": 40, "QUARANTINED": 1}, READY, "MLflow ✗ 1 refused, 40/41 there", "red"),
-        ({"QUARANTINED": 1}, HELD, "MLflow ✗ 1 refused, 0/1 there", "red"),
-    ],
-)
-def test_delivery_word(
-    counts: dict[str, int], exporter: dict[str, object], expected: str, style: str
-) -> None:
-    totals = Totals(
-        spans=sum(counts.values()),
-        deliveries=Counter({Delivery[name]: count for name, count in counts.items()}),
-    )
-    assert delivery_word(totals, exporter, UNICODE) == (expected, style)
-    assert delivery_word(totals, exporter, ASCII)[0].isascii()
-
-
-@pytest.mark.parametrize("state", [None, "none", "ok", "held", "retrying"])
-@pytest.mark.parametrize("other", [each for each in Delivery if each is not Delivery.CONFIRMED])
-def test_a_tick_means_that_every_span_was_read_back(state: str | None, other: Delivery) -> None:
-    totals = Totals(spans=5, deliveries=Counter({Delivery.CONFIRMED: 4, other: 1}))
-    word, _ = delivery_word(totals, {"state": state}, UNICODE)
-    assert UNICODE.good not in word
-
-
-def test_a_reason_cannot_steer_the_terminal() -> None:
-    totals = Totals(spans=1, deliveries=Counter({Delivery.QUEUED: 1}))
-    word, _ = delivery_word(totals, {"state": "held", "reason": "\x1b[2Jboo\n"}, UNICODE)
-    assert word == "MLflow ‖ held: ␛[2Jboo⏎"
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
 from textual.pilot import Pilot
 
 from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.marks import LOST
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery
 from hermes_tui.tui.app import TraceApp
 from tests.support import SECOND, caught_up, recorded_requests, store, wait_for
-from tests.tui.stage import NARROW, WIDE, Clock, FakeRelay, FakeSupervisor, Stage, last_ns, spans_until
+from tests.tui.stage import (
+    NARROW,
+    WIDE,
+    Clock,
+    FakeRelay,
+    FakeSupervisor,
+    Stage,
+    deliver,
+    last_ns,
+    spans_until,
+    tell,
+)
+from tests.tui.stage import says as set_says
 
 Compare = Callable[..., bool]
 Picture = Callable[..., None]
@@ -45,7 +58,9 @@ def picture(
         keys: tuple[str, ...] = (),
         later_s: float = 0.4,
         delivery: Delivery | None = None,
-        exporter: dict[str, Any] | None = None,
+        refused: Sequence[tuple[range, Delivery, str]] = (),
+        told: Sequence[dict[str, Any]] = (),
+        says: dict[str, dict[str, Any]] | None = None,
         wait: Callable[[Stage], Awaitable[None]] | None = None,
     ) -> None:
         spans = spans_until(name, requests) if name is not None else []
@@ -56,10 +71,20 @@ def picture(
                 store(writer, body, received_ns=clock.now_ns - (100 - at) * SECOND)
             with Reader(state.journal) as reader:
                 wait_for(lambda: caught_up(reader))
+            for some, refusal, reason in refused:
+                deliver(
+                    writer,
+                    (spans[at] for at in some),
+                    refusal,
+                    reason=reason,
+                    at_ns=clock.now_ns - 240 * SECOND,
+                )
             if delivery is not None and delivery is not Delivery.QUEUED:
-                marks = [(span.trace_id, span.span_id, span.end_ns) for span in spans]
-                writer.mark(marks, delivery, destination="d").result(20)
-            writer.set_meta("exporter", exporter or {}).result(20)
+                rest = [span for at, span in enumerate(spans) if not any(at in each[0] for each in refused)]
+                deliver(writer, rest, delivery, at_ns=clock.now_ns - 90 * SECOND)
+            for trace, document in zip(dict.fromkeys(span.trace_id for span in spans), told, strict=False):
+                tell(writer, trace, **document)
+            set_says(writer, **_before(says or {}, clock.now_ns))
             writer.close()
 
         async def prepare(pilot: Pilot[None]) -> None:
@@ -97,13 +122,11 @@ def test_done_wide(picture: Picture) -> None:
 
 
 def test_interrupted_narrow(picture: Picture) -> None:
-    exporter = {"state": "held", "reason": "experiment 7 does not exist"}
-    picture("interrupted", delivery=Delivery.QUEUED, exporter=exporter)
+    picture("interrupted", delivery=Delivery.QUEUED, says=HELD)
 
 
 def test_subagents_wide(picture: Picture) -> None:
-    exporter = {"state": "retrying", "reason": "503 Service Unavailable"}
-    picture("subagent_children", size=WIDE, delivery=Delivery.QUEUED, exporter=exporter)
+    picture("subagent_children", size=WIDE, delivery=Delivery.QUEUED, says=RETRYING)
 
 
 def test_approval_narrow(picture: Picture) -> None:
@@ -136,6 +159,102 @@ def test_help_narrow(picture: Picture) -> None:
 
 def test_sessions_wide(picture: Picture) -> None:
     picture("subagent_children", size=WIDE, keys=("s",))
+
+
+# ---- the delivery view
+
+WHERE = "http://127.0.0.1:5000"
+PROVEN = {"state": "ok", "readable": True, "reason": "", "at_ns": 0}
+OK = {"exporter": {"destination": WHERE, "state": "ok"}, "proof": PROVEN}
+WHY = "experiment 7 does not exist at the destination"
+HELD = {
+    "exporter": {
+        "destination": WHERE,
+        "state": "held",
+        "reason": WHY,
+        "since_ns": -240 * SECOND,
+        "last_error": WHY,
+        "last_error_ns": -8 * SECOND,
+    },
+    "proof": PROVEN,
+}
+BUSY = "the destination is busy (503: Service Unavailable)"
+RETRYING = {
+    "exporter": {
+        "destination": WHERE,
+        "state": "retrying",
+        "reason": BUSY,
+        "since_ns": -75 * SECOND,
+        "last_error": BUSY,
+        "last_error_ns": -12 * SECOND,
+    },
+    "proof": PROVEN,
+}
+COLLECTOR = {
+    "exporter": {"destination": "http://collector.example:4318", "state": "ok"},
+    "proof": {
+        "state": "unreadable",
+        "readable": False,
+        "reason": "it has no MLflow API to read traces back (404 for /api/3.0/mlflow/traces/batchGetInfos)",
+    },
+}
+BAD = "refused with 422: Failed to convert OTLP span: attribute 'gen_ai.usage' is neither a number nor a text"
+DOUBLED = {"state": "OK", "duration_s": 18.699, "input_tokens": 113_692, "output_tokens": 240, "spans": 13}
+SIZES = pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+
+
+def _before(says: dict[str, dict[str, Any]], now_ns: int) -> dict[str, dict[str, Any]]:
+    """Negative times are before `now_ns`."""
+    return {
+        name: {
+            key: now_ns + value if key.endswith("_ns") and value < 0 else value for key, value in each.items()
+        }
+        for name, each in says.items()
+    }
+
+
+async def _delivery(stage: Stage) -> None:
+    await stage.until(lambda: stage.proof._lines)
+
+
+@SIZES
+def test_delivery_held(picture: Picture, size: tuple[int, int]) -> None:
+    some = range(3, 9)
+    picture(
+        "shell_corners", size=size, delivery=Delivery.QUEUED, refused=[(some, Delivery.HELD, WHY)], says=HELD,
+        keys=("4", "down", "down"), wait=_delivery,
+    )  # fmt: skip
+
+
+@SIZES
+def test_delivery_quarantined(picture: Picture, size: tuple[int, int]) -> None:
+    picture(
+        "interrupted", size=size, delivery=Delivery.CONFIRMED, says=OK, wait=_delivery,
+        refused=[(range(2, 3), Delivery.QUARANTINED, BAD), (range(4, 6), Delivery.QUARANTINED, LOST)],
+        keys=("4", "down", "down"),
+    )  # fmt: skip
+
+
+@SIZES
+def test_delivery_retrying(picture: Picture, size: tuple[int, int]) -> None:
+    picture(
+        "subagent_children", size=size, delivery=Delivery.QUEUED, says=RETRYING, keys=("4",), wait=_delivery,
+        refused=[(range(5), Delivery.CONFIRMED, "")],
+    )  # fmt: skip
+
+
+@SIZES
+def test_delivery_confirmed(picture: Picture, size: tuple[int, int]) -> None:
+    """All is there, and MLflow's totals are explained where they are not ours."""
+    picture(
+        "interrupted", size=size, delivery=Delivery.CONFIRMED, says=OK, told=[DOUBLED],
+        keys=("4", "down"), wait=_delivery,
+    )  # fmt: skip
+
+
+@SIZES
+def test_delivery_unreadable(picture: Picture, size: tuple[int, int]) -> None:
+    picture("approval", size=size, delivery=Delivery.ACCEPTED, says=COLLECTOR, keys=("4",), wait=_delivery)
 
 
 async def _listening(stage: Stage) -> None:

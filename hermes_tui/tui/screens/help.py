@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.table import Table
@@ -9,6 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.dom import DOMNode
 from textual.screen import ModalScreen
 from textual.widgets import Static
 
@@ -58,6 +60,16 @@ class HelpScreen(ModalScreen[None]):
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#help").scroll_relative(y=by, animate=False)
+
+
+def declared_keys(owners: Iterable[type[DOMNode]]) -> list[tuple[str, str]]:
+    """Keys and what they do, from the bindings of some classes; what several declare is said once."""
+    names: dict[str, list[str]] = {}
+    for owner in owners:
+        for binding in owner.BINDINGS:
+            if isinstance(binding, Binding):
+                names.setdefault(binding.description, []).extend(key_names(binding.key).split())
+    return [(" ".join(dict.fromkeys(keys)), what) for what, keys in names.items()]
 
 
 def key_names(keys: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
@@ -15,9 +16,8 @@ from textual.widget import Widget
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_number, short_time
-from hermes_tui.model.span import Delivery
-from hermes_tui.model.turns import Totals
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.trust import NO_WORD, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +34,8 @@ class HeaderData:
     output_tokens: int = 0
     cache_tokens: int = 0
     cost: float | None = None
-    delivery: str = ""
-    delivery_style: str = "dim"
+    delivery: Word = NO_WORD
     trouble: str = ""
-
-
-def delivery_word(totals: Totals, exporter: dict[str, object], glyphs: Glyphs) -> tuple[str, str]:
-    """How safe the session is at the destination, in a word a user can trust, and its style.
-
-    A tick only for what was read back; a reason whenever something waits.
-    """
-    counts, total = totals.deliveries, totals.spans
-    confirmed = counts[Delivery.CONFIRMED]
-    there = confirmed + counts[Delivery.ACCEPTED]
-    state, reason = exporter.get("state"), neutral.line(str(exporter.get("reason") or ""))
-    if counts[Delivery.QUARANTINED]:
-        return f"MLflow {glyphs.bad} {counts[Delivery.QUARANTINED]} refused, {there}/{total} there", "red"
-    if total and confirmed == total:
-        return f"MLflow {glyphs.good} {total}/{total}", "green"
-    if state == "held" and there < total:
-        return f"MLflow {glyphs.held} held: {reason}", "yellow"
-    if total and there == total:
-        return f"MLflow {there}/{total} accepted", "green"
-    if total and counts[Delivery.LOCAL] == total:
-        return "kept here, no MLflow set", "dim"
-    if state == "retrying":
-        return f"MLflow {glyphs.more} {there}/{total}: {reason}", "yellow"
-    if state in (None, "none") and not total:
-        return "no MLflow set", "dim"
-    return f"MLflow {glyphs.more} {there}/{total}", "yellow"
 
 
 class Header(Widget):
@@ -106,10 +79,10 @@ class Header(Widget):
         if not data.session:
             return Text("waiting for the first span", "dim")
         left = self._spent(cache=True)
-        if left.cell_len + 2 + cell_len(data.delivery) > width:
+        if left.cell_len + 2 + cell_len(data.delivery.text) > width:
             left = self._spent(cache=False)  # why something waits matters more
         room = max(12, width - left.cell_len - 2)
-        return _ends(left, Text(_cut(data.delivery, room, glyphs), data.delivery_style), width, glyphs)
+        return _ends(left, Text(_cut(data.delivery.text, room, glyphs), data.delivery.style), width, glyphs)
 
     def _spent(self, *, cache: bool) -> Text:
         data, glyphs = self.data, self._glyphs
@@ -141,15 +114,16 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
 
 @dataclass(frozen=True, slots=True)
 class FooterData:
-    """Which view is open, what else there is, and a word on what arrived unseen."""
+    """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
-    view: str = "tree"
-    commands: int = 0
-    failed: int = 0
+    `views` and `keys` are (key, words); `view` is the key of the open one.
+    """
+
+    views: tuple[tuple[str, str], ...] = ()
+    view: str = ""
     unseen: int = 0
     following: bool = True
-    notice: str = ""
-    keys: tuple[tuple[str, str], ...] = field(default_factory=tuple)
+    keys: tuple[tuple[str, str], ...] = ()
 
 
 class Footer(Widget):
@@ -170,30 +144,38 @@ class Footer(Widget):
 
     def render(self) -> RenderResult:
         data, width = self.data, self.content_size.width
-        failed = f" {self._glyphs.bad}{data.failed}" if data.failed else ""
-        commands = f"2 Commands {data.commands}{failed}"
-        left = [("1", "1 Tree", data.view == "tree"), ("2", commands, data.view == "commands")]
-        right = [(key, f"{key} {name}", False) for key, name in data.keys]
+        left = [(key, f"{key} {words}") for key, words in data.views]
+        keys = [(key, f"{key} {words}") for key, words in data.keys]
         if data.unseen:
-            right = [("f", f"+{data.unseen} new, f follows", True), *right[-2:]]
+            keys = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]]
         elif not data.following:
-            right = [("f", "f follow", False), *right]
-        while right and self._length(left) + self._length(right) > width:
-            right.pop(1 if right[0][0] == "f" and len(right) > 1 else 0)
+            keys = [("f", "f follow"), *keys]
+        right = self._shortened(keys, width - self._length(left))
         self._targets = []
         line = Text()
-        self._add(line, left, "bold")
+        self._add(line, left, data.view, "bold")
         line.append(" " * max(0, width - line.cell_len - self._length(right)))
-        self._add(line, right, "bold yellow")
+        self._add(line, right, "f" if data.unseen else "", "bold yellow")
         return line
 
-    def _length(self, parts: list[tuple[str, str, bool]]) -> int:
-        return sum(cell_len(text) + 2 for _, text, _ in parts)
+    def _shortened(self, keys: list[tuple[str, str]], room: int) -> list[tuple[str, str]]:
+        """What fits: the words of the last keys go first, as everybody knows those; then the keys."""
+        for at in reversed(range(len(keys))):
+            if self._length(keys) <= room:
+                break
+            if keys[at][0] != "f":
+                keys[at] = (keys[at][0], keys[at][0])
+        while keys and self._length(keys) > room:
+            keys.pop(1 if keys[0][0] == "f" and len(keys) > 1 else 0)
+        return keys
 
-    def _add(self, line: Text, parts: list[tuple[str, str, bool]], strong: str) -> None:
-        for key, text, on in parts:
+    def _length(self, parts: Sequence[tuple[str, str]]) -> int:
+        return sum(cell_len(text) + 2 for _, text in parts)
+
+    def _add(self, line: Text, parts: Sequence[tuple[str, str]], strong: str, style: str) -> None:
+        for key, text in parts:
             begin = line.cell_len
-            line.append(f" {text} ", strong if on else "dim")
+            line.append(f" {text} ", style if key == strong else "dim")
             self._targets.append((begin, line.cell_len, key))
 
     def on_click(self, event: events.Click) -> None:
