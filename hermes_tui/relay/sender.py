@@ -116,7 +116,7 @@ class Sender:
             advice = "set SSL_CERT_FILE to its CA bundle"
             return Reply(_UNTRUSTED, error=f"its certificate is not trusted ({why}); {advice}")
         except aiohttp.ClientConnectorError as error:
-            why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error.os_error)
+            why = error.os_error.strerror or str(error.os_error)
             return Reply(_NOBODY, error=self._redacted(f"{error.host}:{error.port}: {why}"))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             return Reply(_CUT, error=self._redacted(str(error) or type(error).__name__))
