@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from hermes_tui.figures import short_number, short_time
 
 Record = dict[str, Any]
 
+_ROWS = 50  # spans named one by one
 _MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
 
 
@@ -110,6 +111,67 @@ def print_status(record: Record) -> None:
     console = _console()
     for line in lines:
         console.print(Text(neutral.line(line)), soft_wrap=True)
+
+
+def print_verified(record: Record, names: Callable[[list[str]], dict[str, str]]) -> None:
+    """What `verify` found; `names` gives names of spans by id."""
+    console = _console()
+    missing, where = record["missing"], record["destination"] or "MLflow"
+    said = f"{record['confirmed']} of {_counted(record['spans'], 'span')} confirmed in {where}"
+    said += f", {len(missing)} missing" if missing else ""
+    console.print(Text(neutral.line(said)), soft_wrap=True)
+    if not missing:
+        return
+    why = _why_missing(record)
+    shown = missing[:_ROWS]
+    named = {**names(shown), **{each["span"]: each["name"] for each in _refused(record)}}
+    table = _table("span", "name")
+    table.add_column("why", overflow="fold")
+    for span in shown:
+        table.add_row(_cell(span), _cell(named.get(span)), _cell(why.get(span)))
+    console.print(table)
+    if len(missing) > len(shown):
+        console.print(f"… and {len(missing) - len(shown)} more; --json lists all", soft_wrap=True)
+
+
+def _why_missing(record: Record) -> dict[str, str]:
+    """Why each span that is missing is so, by id."""
+    why = dict.fromkeys(record["accepted"], "accepted, but not read back")
+    why.update(dict.fromkeys(record["local"], "arrived without a destination; `retry --local` sends it"))
+    why.update(dict.fromkeys(record["queued"], "not delivered yet"))
+    why.update(dict.fromkeys(record["not_found"], "accepted, but not there when read back; sent again"))
+    why.update({each["span"]: each["reason"] or "refused" for each in _refused(record)})
+    return why
+
+
+def _refused(record: Record) -> list[Record]:
+    return [*record["held"], *record["quarantined"]]
+
+
+def print_retried(record: Record) -> None:
+    """What became of the spans that `retry` sent again."""
+    console = _console()
+    if not record["sent_again"]:
+        console.print("Nothing is held or quarantined.")
+        return
+    names = ("accepted", "queued", "held", "quarantined")
+    counts = ", ".join(f"{record[name]} {name}" for name in names if record[name])
+    console.print(
+        f"Sent {_counted(record['sent_again'], 'span')} again: {counts or 'all forgotten meanwhile'}."
+    )
+    for reason in record["reasons"]:
+        console.print(Text(neutral.line(reason)), soft_wrap=True)
+
+
+def forgetting(record: Record) -> str:
+    """What `purge` forgets, in words."""
+    parts = [_counted(record["requests"], "request"), _counted(record["spans"], "span")]
+    text = " with ".join(parts)
+    return text + (f", {record['undelivered']} of them not delivered" if record["undelivered"] else "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
 
 
 def _console() -> Console:

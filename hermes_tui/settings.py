@@ -17,6 +17,10 @@ HTTP_PORT = 4318
 GRPC_PORT = 4317
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+RequestBytes = Annotated[int, msgspec.Meta(ge=1024, le=256 * 1024 * 1024)]
+Days = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
+Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Connections = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
 class SettingsError(Exception):
@@ -38,28 +42,74 @@ class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
         return f"MLflow(url={url!r}, experiment={self.experiment!r})"
 
 
+class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How long delivered requests are kept, and how much; 0 switches a limit off.
+
+    `days` since a session's newest arrival, `max_bytes` of the journal. Undelivered requests are kept
+    whatever these say; beyond `undelivered_bytes` of them no more are taken.
+    """
+
+    days: Days = 14.0
+    max_bytes: Bytes = 1024**3
+    undelivered_bytes: Bytes = 4 * 1024**3
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that can be set. `state_dir` is where the journal lies.
 
-    `grpc_port` None: 4317 if it is free, else no gRPC; Hermes' plugins send over HTTP.
+    `grpc_port` None: 4317 if it is free, else no gRPC; Hermes' plugins send over HTTP. `token`, or what
+    `token_file` holds, is what senders must show; without one, `host` may be another than loopback only
+    with `allow_anyone`. `allowed_hosts` are names in a Host header, `cors_origins` of web pages that may
+    send. `max_request_bytes` holds before and after decompression.
     """
 
     state_dir: str | None = None
     host: str = "127.0.0.1"
     http_port: Port = HTTP_PORT
     grpc_port: Port | None = None
+    token: str | None = None
+    token_file: str | None = None
+    allow_anyone: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    max_request_bytes: RequestBytes = 64 * 1024 * 1024
+    max_connections: Connections = 256
     mlflow: MLflow = MLflow()
+    retention: Retention = Retention()
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "token")
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown)})"
 
     @property
     def state_path(self) -> Path:
         return Path(self.state_dir).expanduser() if self.state_dir else default_state_dir()
 
 
+_LISTS = ("allowed_hosts", "cors_origins")
+_SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
+_SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
+_UNITS = ("", "ki", "mi", "gi")
+_HOST = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
+_TOKEN = re.compile(r"[!-~]+")
+_TOKEN_LENGTH = 16
+
 _ENVIRONMENT = {
     "HERMES_TRACE_STATE_DIR": ("state_dir",),
     "HERMES_TRACE_HOST": ("host",),
     "HERMES_TRACE_HTTP_PORT": ("http_port",),
     "HERMES_TRACE_GRPC_PORT": ("grpc_port",),
+    "HERMES_TRACE_TOKEN_FILE": ("token_file",),
+    "HERMES_TRACE_TOKEN": ("token",),
+    "HERMES_TRACE_ALLOW_ANYONE": ("allow_anyone",),
+    "HERMES_TRACE_ALLOWED_HOSTS": ("allowed_hosts",),
+    "HERMES_TRACE_CORS_ORIGINS": ("cors_origins",),
+    "HERMES_TRACE_MAX_REQUEST_BYTES": ("max_request_bytes",),
+    "HERMES_TRACE_MAX_CONNECTIONS": ("max_connections",),
+    "HERMES_TRACE_RETENTION_DAYS": ("retention", "days"),
+    "HERMES_TRACE_RETENTION_MAX_BYTES": ("retention", "max_bytes"),
+    "HERMES_TRACE_UNDELIVERED_BYTES": ("retention", "undelivered_bytes"),
     "MLFLOW_TRACKING_URI": ("mlflow", "url"),
     "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
     "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
@@ -107,7 +157,11 @@ def load(
             layers.append((flag, _nested(name.split("."), value)))
     merged: dict[str, Any] = {}
     for source, layer in layers:
+        layer = _spelled_out(layer)
         mistakes += _check(source, layer)
+        for one, other in (("token", "token_file"), ("token_file", "token")):
+            if layer.get(one) is not None:
+                merged.pop(other, None)  # the stronger source decides where the token comes from
         _merge(merged, layer)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
@@ -157,9 +211,72 @@ def _check(source: str, layer: dict[str, Any]) -> list[str]:
             text = str(error).split(" - at")[0]
             mistakes.append(f"{source}: {name}: {text}" if name not in source else f"{source}: {text}")
             continue
-        if path == ("mlflow", "url") and (why := _url_mistake(checked.mlflow.url or "")):
-            mistakes.append(f"{source}: {why}")
+        mistakes += [f"{source}: {why}" for why in _more_mistakes(path, checked)]
+    if layer.get("token") is not None and layer.get("token_file") is not None:
+        mistakes.append(f"{source}: token and token_file: write one of them")
     return mistakes
+
+
+def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
+    """What a type cannot say about one value. No message repeats a token."""
+    found: list[str | None] = []
+    if path == ("mlflow", "url"):
+        found.append(_url_mistake(checked.mlflow.url or ""))
+    elif path == ("token",):
+        found.append(_token_mistake(checked.token or ""))
+    elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
+        found.append(f"token_file: {checked.token_file!r} is not an absolute path")
+    elif path == ("allowed_hosts",):
+        wrong = (name for name in checked.allowed_hosts if not _HOST.fullmatch(name))
+        found += [f"allowed_hosts: {name[:100]!r} is not a name; write it without a port" for name in wrong]
+    elif path == ("cors_origins",):
+        wrong = (origin for origin in checked.cors_origins if not _ORIGIN.fullmatch(origin))
+        found += [
+            f"cors_origins: {origin[:100]!r} is not an origin; write http://host:port" for origin in wrong
+        ]
+    return [why for why in found if why is not None]
+
+
+def _token_mistake(token: str) -> str | None:
+    if len(token) < _TOKEN_LENGTH or not _TOKEN.fullmatch(token):
+        return (
+            f"token: at least {_TOKEN_LENGTH} letters, digits or other visible ASCII characters, no spaces; "
+            "`openssl rand -hex 32` makes one"
+        )
+    return None
+
+
+def read_token(settings: Settings) -> str:
+    """The token that senders must show, out of its file if need be; "" when there is none.
+
+    Raises SettingsError.
+    """
+    if settings.token_file is None:
+        return settings.token or ""
+    file = Path(settings.token_file).expanduser()
+    try:
+        token = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise SettingsError(f"the token file {file} cannot be read: {why}") from error
+    if _token_mistake(token):
+        raise SettingsError(f"{file}: {_token_mistake(token)}")
+    return token
+
+
+def _spelled_out(layer: dict[str, Any]) -> dict[str, Any]:
+    """Lists written as "a, b" and sizes as "64 MiB", as environment variables and people write them."""
+    layer = dict(layer)
+    for name in _LISTS:
+        if isinstance(text := layer.get(name), str):
+            layer[name] = [part.strip() for part in text.split(",") if part.strip()]
+    for name in _SIZES:
+        text = layer.get(name)
+        if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
+            layer[name] = int(match[1]) * 1024 ** _UNITS.index(match[2].lower())
+    if isinstance(below := layer.get("retention"), dict):
+        layer["retention"] = _spelled_out(below)
+    return layer
 
 
 def _url_mistake(url: str) -> str | None:

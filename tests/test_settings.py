@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.settings import MLflow, Settings, SettingsError, default_file, load
+from hermes_tui.settings import MLflow, Settings, SettingsError, default_file, load, read_token
 
 SECRET = "hunter2-very-secret"
 CREDENTIALS = ("username", "password", "token")
+A, B, C = ("token-a-0123456789", "token-b-0123456789", "token-c-0123456789")
 
 
 @pytest.fixture
@@ -33,6 +34,9 @@ def test_defaults_are_local_and_the_ports_of_otlp() -> None:
     settings = load({}, environment={})
     assert (settings.host, settings.http_port) == ("127.0.0.1", 4318)
     assert settings.grpc_port is None  # 4317 where it is free
+    assert (settings.max_request_bytes, settings.max_connections) == (64 * 1024 * 1024, 256)
+    assert (settings.token, settings.allow_anyone) == (None, False)
+    assert (settings.allowed_hosts, settings.cors_origins) == ((), ())
     assert settings.mlflow == MLflow()
     assert settings.state_path.name == "hermes-trace-tui"
 
@@ -52,6 +56,19 @@ SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object,
      ("mlflow.experiment", "3"), ("1", "2", "3")),
     ("mlflow.token", "mlflow: {token: a}", ("MLFLOW_TRACKING_TOKEN", "b"), ("mlflow.token", "c"),
      ("a", "b", "c")),
+    ("token_file", "token_file: /file", ("HERMES_TRACE_TOKEN_FILE", "/env"), ("token_file", "/flag"),
+     ("/file", "/env", "/flag")),
+    ("token", f"token: {A}", ("HERMES_TRACE_TOKEN", B), ("token", C), (A, B, C)),
+    ("allow_anyone", "allow_anyone: true", ("HERMES_TRACE_ALLOW_ANYONE", "false"), ("allow_anyone", True),
+     (True, False, True)),
+    ("max_request_bytes", "max_request_bytes: 1 MiB", ("HERMES_TRACE_MAX_REQUEST_BYTES", "2097152"),
+     ("max_request_bytes", "3MiB"), (2**20, 2 * 2**20, 3 * 2**20)),
+    ("max_connections", "max_connections: 10", ("HERMES_TRACE_MAX_CONNECTIONS", "20"),
+     ("max_connections", 30), (10, 20, 30)),
+    ("allowed_hosts", "allowed_hosts: [a, b]", ("HERMES_TRACE_ALLOWED_HOSTS", "c, d"),
+     ("allowed_hosts", ("e",)), (("a", "b"), ("c", "d"), ("e",))),
+    ("cors_origins", "cors_origins: ['http://a']", ("HERMES_TRACE_CORS_ORIGINS", "http://b,https://c:1"),
+     ("cors_origins", ()), (("http://a",), ("http://b", "https://c:1"), ())),
 ]  # fmt: skip
 
 
@@ -255,3 +272,92 @@ def test_credentials_of_the_environment_are_in_no_error() -> None:
 def test_the_state_folder_may_begin_with_the_users_home(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/somebody")
     assert read(flags={"state_dir": "~/traces"}).state_path == Path("/home/somebody/traces")
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1024", 1024),
+        ("2KiB", 2048),
+        ("2 kib", 2048),
+        ("3Mi", 3 * 2**20),
+        ("64 MiB", 64 * 2**20),
+        ("5000B", 5000),
+    ],
+)
+def test_sizes_as_people_write_them(file: Path, text: str, size: int) -> None:
+    file.write_text(f"max_request_bytes: {text}")
+    assert read(file).max_request_bytes == size
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("max_request_bytes", "64 MB", ("max_request_bytes", "int")),
+        ("max_request_bytes", "1", ("1024",)),
+        ("max_request_bytes", "1 GiB", ("268435456",)),
+        ("max_connections", "0", ("max_connections", "1")),
+        ("token_file", "relative/token", ("absolute path",)),
+        ("allowed_hosts", "http://named.test", ("'http://named.test'", "without a port")),
+        ("allowed_hosts", "fine.test, named.test:4318", ("'named.test:4318'", "without a port")),
+        ("cors_origins", "*", ("'*'", "http://host:port")),
+        ("cors_origins", "http://a/path", ("'http://a/path'", "http://host:port")),
+        ("cors_origins", "null", ("'null'", "http://host:port")),
+        ("allow_anyone", "perhaps", ("allow_anyone", "bool")),
+    ],
+)
+def test_what_cannot_be_meant_is_a_mistake(name: str, value: str, words: tuple[str, ...]) -> None:
+    variable = f"HERMES_TRACE_{name.upper()}"
+    (only,) = mistakes(**{variable: value})
+    for word in (variable, *words):
+        assert word in only
+
+
+@pytest.mark.parametrize("host", ["named.test", "fd00::5", "[fd00::5]", "10.0.0.7", "my-machine", "a_b"])
+def test_allowed_hosts(host: str) -> None:
+    assert read(HERMES_TRACE_ALLOWED_HOSTS=host).allowed_hosts == (host,)
+
+
+@pytest.mark.parametrize(
+    "token", ["short", "fifteen-letters", "with a blank in it", "with-ümlauts-in-it", "line\nbreak-in-it-1"]
+)
+def test_a_token_that_cannot_be_used_is_told_without_saying_it(tmp_path: Path, token: str) -> None:
+    (only,) = mistakes(HERMES_TRACE_TOKEN=token)
+    assert "at least 16" in only
+    assert token not in only
+    held = tmp_path / "token"
+    held.write_text(token, encoding="utf-8")
+    with pytest.raises(SettingsError, match="at least 16") as refused:
+        read_token(Settings(token_file=str(held)))
+    assert str(held) in str(refused.value)
+    assert token not in str(refused.value)
+
+
+def test_a_token_from_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text(f"\n{A}\n")
+    assert read_token(Settings(token_file=str(tmp_path / "token"))) == A
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_token(read(HERMES_TRACE_TOKEN_FILE="~/token")) == A
+    assert read_token(Settings(token=B)) == B
+    assert read_token(Settings()) == ""
+    for unreadable in (tmp_path / "none", tmp_path):
+        with pytest.raises(SettingsError, match="cannot be read"):
+            read_token(Settings(token_file=str(unreadable)))
+
+
+def test_the_stronger_source_decides_where_the_token_comes_from(file: Path) -> None:
+    file.write_text("token_file: /file")
+    assert read(file, HERMES_TRACE_TOKEN=A) == Settings(token=A)
+    file.write_text(f"token: {A}")
+    assert read(file, {"token_file": "/flag"}) == Settings(token_file="/flag")
+    file.write_text(f"token: {A}\ntoken_file: /file")
+    (only,) = mistakes(file)
+    assert "token and token_file" in only
+
+
+def test_the_token_is_in_no_repr() -> None:
+    settings = read(HERMES_TRACE_TOKEN=A)
+    assert settings.token == A
+    for text in (repr(settings), str(settings), f"{settings}"):
+        assert A not in text
+        assert "max_connections=256" in text

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from hermes_tui.journal.marks import SpanKey, signed, standings
+from hermes_tui.journal.marks import RequestState, SpanKey, signed, standings
 from hermes_tui.model.span import Delivery
-from hermes_tui.otlp.codec import BadRequest, Entry, Request, decompress
+from hermes_tui.otlp.codec import BadRequest, Entry, Request, read
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +49,14 @@ _TRACE = (
     "excluded.first_ns < traces.first_ns), excluded.first_ns, traces.first_ns), "
     "received_ns = max(traces.received_ns, excluded.received_ns)"
 )
+
+
+# Of a span without a mark in a request that is done: another request with the same span was forgotten.
+_UNMARKED = {
+    RequestState.SENT: Delivery.ACCEPTED,
+    RequestState.PROVEN: Delivery.CONFIRMED,
+    RequestState.STUCK: Delivery.CONFIRMED,
+}
 
 
 class Index:
@@ -97,11 +105,44 @@ class Index:
         traces: dict[bytes, tuple[str | None, int, int]] = {}
         sessions: set[tuple[str, bytes]] = set()
         for request_id, state, received_ns, decoded in self._next():
-            route = Delivery.LOCAL if state == 0 else Delivery.QUEUED
+            marked = request_id <= self._rebuild_until
             for position, entry in enumerate(_entries(request_id, decoded)):
-                rows.append(self._row(entry, request_id, position, route))
+                rows.append(self._row(entry, request_id, position, state, marked))
                 _note(entry, received_ns, traces, sessions)
             self._indexed = request_id
+        self._store(rows, traces, sessions)
+
+    def admit(self, request_id: int, state: int, received_ns: int, decoded: Request) -> None:
+        """Index one request out of turn, that comes back with the marks its spans have."""
+        rows: list[tuple[object, ...]] = []
+        traces: dict[bytes, tuple[str | None, int, int]] = {}
+        sessions: set[tuple[str, bytes]] = set()
+        for position, entry in enumerate(_entries(request_id, decoded)):
+            rows.append(self._row(entry, request_id, position, state, marked=True))
+            _note(entry, received_ns, traces, sessions)
+        if not self.behind:  # else the index gets there by itself
+            self._indexed = max(self._indexed, request_id)
+        self._last = max(self._last, request_id)
+        self._store(rows, traces, sessions)
+
+    def replace(self, request_id: int, decoded: Request) -> None:
+        """The request has other bytes now: its spans have other places in them."""
+        places = []
+        for position, (trace_id, span_id, _) in enumerate(decoded.ids()):
+            self._revision += 1
+            places.append((position, self._revision, trace_id, span_id, request_id))
+        self._connection.executemany(
+            "UPDATE spans SET position = ?, revision = ? WHERE trace_id = ? AND span_id = ? AND request = ?",
+            places,
+        )
+        self._save_revision()
+
+    def _store(
+        self,
+        rows: Sequence[tuple[object, ...]],
+        traces: Mapping[bytes, tuple[str | None, int, int]],
+        sessions: Collection[tuple[str, bytes]],
+    ) -> None:
         connection = self._connection
         connection.executemany(_UPSERT, rows)
         connection.executemany(_TRACE, [(trace_id, *rest) for trace_id, rest in traces.items()])
@@ -132,11 +173,11 @@ class Index:
         found: list[tuple[int, int, int, Request]] = []
         spans = size = 0
         rows = self._connection.execute(
-            "SELECT id, state, received_ns, span_count, length(body), content_encoding FROM requests "
-            "WHERE id > ? ORDER BY id LIMIT ?",
+            "SELECT id, state, received_ns, span_count, length(body), content_type, content_encoding "
+            "FROM requests WHERE id > ? ORDER BY id LIMIT ?",
             (self._indexed, _CHUNK_REQUESTS),
         ).fetchall()
-        for request_id, state, received_ns, span_count, length, encoding in rows:
+        for request_id, state, received_ns, span_count, length, content_type, encoding in rows:
             if found and (spans + span_count > _CHUNK_SPANS or size + length > _CHUNK_BYTES):
                 break
             decoded = self._remembered(request_id)
@@ -145,7 +186,7 @@ class Index:
                     "SELECT body FROM requests WHERE id = ?", (request_id,)
                 ).fetchone()
                 try:
-                    decoded = Request(decompress(body, encoding))
+                    decoded = read(body, content_type, encoding)
                 except BadRequest:
                     log.exception("request %d cannot be decoded; its bytes are kept", request_id)
                     decoded = Request(b"")
@@ -163,7 +204,9 @@ class Index:
                 return decoded
         return None
 
-    def _row(self, entry: Entry, request_id: int, position: int, route: Delivery) -> tuple[object, ...]:
+    def _row(
+        self, entry: Entry, request_id: int, position: int, state: int, marked: bool
+    ) -> tuple[object, ...]:
         self._revision += 1
         return (
             self._revision,
@@ -176,19 +219,21 @@ class Index:
             entry.status._value_,
             signed(entry.start_ns),
             signed(entry.end_ns),
-            self._marked(entry, request_id, route).value,
+            (self._marked(entry, state) if marked else _fresh(state)).value,
             request_id,
             position,
             self._encode(entry.facts),
         )
 
-    def _marked(self, entry: Entry, request_id: int, route: Delivery) -> Delivery:
-        """A rebuilt row takes its delivery from the marks; a fresh one has none yet."""
-        if request_id > self._rebuild_until:
-            return route
+    def _marked(self, entry: Entry, state: int) -> Delivery:
+        """A row that was here before takes its delivery from the marks; a fresh one has none yet."""
         key = (entry.trace_id, entry.span_id, entry.end_ns)
         standing = standings(self._connection, (key,))[key]
-        return standing.state if standing.at_ns else route
+        return standing.state if standing.at_ns else _UNMARKED.get(state, _fresh(state))
+
+
+def _fresh(state: int) -> Delivery:
+    return Delivery.LOCAL if state == RequestState.LOCAL else Delivery.QUEUED
 
 
 def _entries(request_id: int, decoded: Request) -> list[Entry]:

@@ -137,11 +137,28 @@ def _command(span: Span, session: str, attributes: dict[str, Any]) -> Record:
 def status(reader: Reader | None) -> Record:
     """Counts of finished spans by delivery, and what the exporter said last."""
     counts = {delivery.name.lower(): 0 for delivery in Delivery}
-    exporter: Record = {}
+    trouble = ""
     if reader is not None:
         counts.update({delivery.name.lower(): count for delivery, count in reader.counts().items()})
-        exporter = reader.document("exporter")
-    return {"spans": sum(counts.values()), **counts, "last_error": exporter.get("last_error") or None}
+        trouble = _trouble(reader.document("keeping"), reader.document("exporter"))
+    return {"spans": sum(counts.values()), **counts, "last_error": trouble or None}
+
+
+def _trouble(keeping: Record, exporter: Record) -> str:
+    """Why nothing is taken; else the last error in sending, or that the journal was damaged."""
+    said = str(exporter.get("last_error") or "")
+    damage = keeping.get("damage")
+    if keeping.get("full"):
+        return f"no requests are taken: {keeping.get('reason')}"
+    if not damage or (said and exporter.get("last_error_ns", 0) > damage["at_ns"]):
+        return said
+    back = "what can be read of it is being put back"
+    if damage["requests"] is not None:
+        back = f"{damage['requests']} requests could be put back, {damage['lost']} are lost"
+    return (
+        f"the journal was damaged ({damage['reason']}): {back}. The damaged one is {damage['file']}; "
+        "remove it when you have taken note"
+    )
 
 
 def finished_spans(reader: Reader, session: str | None, traces: Sequence[bytes]) -> Iterator[list[Span]]:

@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS requests (
     content_type     TEXT NOT NULL,
     content_encoding TEXT NOT NULL,
     body             BLOB NOT NULL,      -- the original bytes
-    destination      TEXT NOT NULL DEFAULT ''  -- where it went, once it did
+    destination      TEXT NOT NULL DEFAULT '', -- where it went, once it did
+    checksum         INTEGER             -- CRC-32 of the body; null when a relay stored it that made none
 );
 CREATE INDEX IF NOT EXISTS requests_waiting ON requests (route, id) WHERE state IN (1, 3);
 CREATE INDEX IF NOT EXISTS requests_sent ON requests (destination, id) WHERE state = 2;

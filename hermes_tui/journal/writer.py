@@ -12,16 +12,20 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from zlib import crc32
 
 from hermes_tui.journal import marks
-from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.indexing import Index
 from hermes_tui.journal.marks import Pen, RequestState, SpanKey
-from hermes_tui.journal.opening import open_journal
+from hermes_tui.journal.opening import is_damage, open_or_replace
+from hermes_tui.journal.tally import Tally
+from hermes_tui.journal.wal import RETRY_S, WriteAheadLog
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import Request
 
@@ -54,6 +58,17 @@ class Envelope:
     received_ns: int = field(default_factory=time.time_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """In bytes. `undelivered`: of requests that wait to be delivered (0: no limit). The write-ahead log is
+    emptied beyond `log`; beyond `longest_log` no requests are taken until it could be.
+    """
+
+    undelivered: int = 0
+    log: int = 64 * 1024 * 1024
+    longest_log: int = 1024 * 1024 * 1024
+
+
 @dataclass(slots=True)
 class _Append:
     envelope: Envelope
@@ -64,13 +79,16 @@ class _Append:
 class _Job:
     work: Callable[[Pen], Any]
     future: Future[Any]
+    alone: bool = False
 
 
 class Writer:
     """Opens (or creates) the journal of a state folder and owns all writing to it.
 
-    `forward` says whether requests that arrive now have a destination. `on_index` is called in the
-    writer's thread after spans were indexed. Raises StateError when the journal cannot be used.
+    `forward` says whether requests that arrive now have a destination. A journal that is damaged, or that
+    `damage` says is, is moved aside and a fresh one begun. Called in the writer's thread: `on_index` after
+    spans were indexed, `on_damage` once when the journal turns out to be damaged. Raises StateError when
+    it cannot be used.
     """
 
     def __init__(
@@ -79,21 +97,24 @@ class Writer:
         *,
         forward: bool = False,
         on_index: Callable[[], None] = lambda: None,
+        on_damage: Callable[[str], None] = lambda _: None,
+        damage: str = "",
+        limits: Limits = Limits(),
         synchronous: str = "FULL",
     ) -> None:
         self.forward = forward
-        self._on_index = on_index
+        self._on_index, self._on_damage = on_index, on_damage
+        self._limits = limits
         self._jobs: queue.SimpleQueue[_Append | _Job | None] = queue.SimpleQueue()
         self._routes: dict[tuple[str, str], int] = {}
         self._gate = threading.Lock()  # so that no job is put behind the end of the queue
-        self._closed = False
+        self._closed = self._damaged = False
         self._stuck = False  # indexing failed: try again later
         self._quiet_at = self._index_at = 0.0  # when the index may go on: no requests, or its share is due
         self.commits = 0
         self._synchronous = synchronous
-        self._connection = open_journal(state, synchronous)
-        self._index = Index(self._connection)
-        self._index.reload()
+        self._connection, self._index, self._tally = _open(state, synchronous, damage)
+        self._wal = WriteAheadLog(self._connection, state.journal, limits.log)
         self._pen = Pen(self._connection, self._index)
         self._thread = threading.Thread(target=self._run, name="journal-writer", daemon=True)
         self._thread.start()
@@ -139,11 +160,27 @@ class Writer:
 
         return self.do(work)
 
-    def close(self) -> None:
-        """Store what was accepted, index it, and close. Safe to call twice.
+    @property
+    def undelivered_bytes(self) -> int:
+        """Of the requests that wait to be delivered."""
+        return self._tally.bytes
 
-        When indexing fails, the next writer of this journal catches up.
-        """
+    def refusal(self) -> str:
+        """Why no request should be taken now; "" when they can be."""
+        full = self._tally.excess(self._limits.undelivered) if self.forward else ""
+        return full or self._wal.excess(self._limits.longest_log)
+
+    def suspect(self, error: BaseException) -> bool:
+        """Whether an error that a reader of the journal met says that the file is damaged; then so be it."""
+        damage = is_damage(error)
+        if damage and not self._damaged:
+            self._damaged = True
+            log.error("the journal is damaged: %s", error)
+            self._on_damage(str(error))
+        return damage
+
+    def close(self) -> None:
+        """Store what was accepted, index it (else the next writer does), and close. Safe to call twice."""
         with self._gate:
             if not self._closed:
                 self._closed = True
@@ -157,6 +194,20 @@ class Writer:
         """
         future: Future[T] = Future()
         self._put(_Job(work, future))
+        return future
+
+    def empty_log(self) -> Future[bool]:
+        """Write all into the journal's file itself; False when a reader keeps the log from being cut."""
+        return self._alone(lambda pen: self._wal.empty())
+
+    def compact(self) -> Future[None]:
+        """Rewrite the whole file, so that nothing is left of what was forgotten. Requests wait meanwhile."""
+        return self._alone(_vacuum)
+
+    def _alone(self, work: Callable[[Pen], T]) -> Future[T]:
+        """`do` without a transaction, for what SQLite does only outside of one."""
+        future: Future[T] = Future()
+        self._put(_Job(work, future, alone=True))
         return future
 
     def _put(self, job: _Append | _Job) -> None:
@@ -179,6 +230,7 @@ class Writer:
                     self._do(job)
             if self._index.behind and (closing or self._index_pause() <= 0):
                 self._follow()
+            self._relieve()
         self._connection.close()
 
     def _index_pause(self) -> float:
@@ -193,6 +245,8 @@ class Writer:
             patience = _RETRY_S
         elif self._index.behind:
             patience = max(0.0, self._index_pause())
+        elif self._wal.excess(self._limits.longest_log):
+            patience = RETRY_S
         while len(jobs) < _GROUP:
             try:
                 job = self._jobs.get(not jobs and not closing and patience != 0, patience)
@@ -205,38 +259,51 @@ class Writer:
         return jobs, closing
 
     def _append(self, appends: list[_Append]) -> None:
-        connection = self._connection
         stored: list[tuple[_Append, int]] = []
         try:
-            self._begin(self._synchronous)
-            for append in appends:
-                try:
-                    stored.append((append, self._insert(append.envelope)))
-                except (ValueError, OverflowError) as error:  # only this request is to blame
-                    append.future.set_exception(error)
-            connection.execute("COMMIT")
+            with self._transaction(self._synchronous):
+                for append in appends:
+                    try:
+                        stored.append((append, self._insert(append.envelope)))
+                    except (ValueError, OverflowError) as error:  # only this request is to blame
+                        append.future.set_exception(error)
         except sqlite3.Error as error:
-            _rollback(connection)
             self._routes.clear()  # some may have been made in what was rolled back
             for append in appends:
                 if not append.future.done():
                     append.future.set_exception(error)
+            self.suspect(error)
             return
         self.commits += 1
         self._stuck = False  # there is room again
         for append, request_id in stored:
-            self._index.expect(request_id, append.envelope.decoded, len(append.envelope.body))
+            self._index.expect(request_id, append.envelope.decoded, append.envelope.decoded.size)
             append.future.set_result(request_id)
 
-    def _begin(self, synchronous: str) -> None:
-        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
-        self._connection.execute("BEGIN IMMEDIATE")
+    @contextmanager
+    def _transaction(self, synchronous: str) -> Iterator[None]:
+        connection = self._connection
+        try:
+            connection.execute(f"PRAGMA synchronous = {synchronous}")
+            connection.execute("BEGIN IMMEDIATE")
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            self._tally.rolled_back()
+            if connection.in_transaction:
+                try:
+                    connection.execute("ROLLBACK")
+                except sqlite3.Error as error:
+                    log.error("cannot roll back: %s", error)
+                    self.suspect(error)
+            raise
+        self._tally.committed()
 
     def _insert(self, envelope: Envelope) -> int:
         cursor = self._connection.execute(
             "INSERT INTO requests "
-            "(received_ns, state, route, span_count, content_type, content_encoding, body) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "(received_ns, state, route, span_count, content_type, content_encoding, body, checksum) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 envelope.received_ns,
                 RequestState.TO_SEND if self.forward else RequestState.LOCAL,
@@ -245,6 +312,7 @@ class Writer:
                 envelope.content_type,
                 envelope.content_encoding,
                 envelope.body,
+                crc32(envelope.body),
             ),
         )
         assert cursor.lastrowid is not None
@@ -265,18 +333,17 @@ class Writer:
         began = time.monotonic()
         try:
             # No need to wait for the disk: this is made of what is there, and made again if it gets lost.
-            self._begin("NORMAL" if self._synchronous == "FULL" else self._synchronous)
-            self._index.advance()
-            while self._index.behind and self._jobs.empty() and time.monotonic() - began < _LONGEST_S:
+            with self._transaction("NORMAL" if self._synchronous == "FULL" else self._synchronous):
                 self._index.advance()
-            self._connection.execute("COMMIT")
-        except sqlite3.Error:
+                while self._index.behind and self._jobs.empty() and time.monotonic() - began < _LONGEST_S:
+                    self._index.advance()
+        except sqlite3.Error as error:
             # The requests are safe; the index stays behind and is tried again.
-            if not self._stuck:
+            self.suspect(error)
+            if not self._stuck and not self._damaged:
                 log.exception("indexing failed; it will be tried again")
             self._stuck = True
-            _rollback(self._connection)
-            self._index.restart()
+            self._reload(self._index.restart)
             return
         self._stuck = False
         ended = time.monotonic()
@@ -285,17 +352,49 @@ class Writer:
 
     def _do(self, job: _Job) -> None:
         try:
-            self._begin(self._synchronous)
-            result = job.work(self._pen)
-            self._connection.execute("COMMIT")
+            if job.alone:
+                result = job.work(self._pen)
+            else:
+                with self._transaction(self._synchronous):
+                    result = job.work(self._pen)
         except Exception as error:  # noqa: BLE001 - whatever it is belongs to the job's caller
-            _rollback(self._connection)
-            self._index.reload()
+            self._reload(self._index.reload)
             job.future.set_exception(error)
+            self.suspect(error)
         else:
             job.future.set_result(result)
 
+    def _reload(self, again: Callable[[], None]) -> None:
+        """Where the index stands after something was rolled back, if the journal still says it."""
+        try:
+            again()
+        except sqlite3.Error as error:
+            log.error("cannot read where the index stands: %s", error)
+            self._stuck = True
+            self.suspect(error)
 
-def _rollback(connection: sqlite3.Connection) -> None:
-    if connection.in_transaction:
-        connection.execute("ROLLBACK")
+    def _relieve(self) -> None:
+        try:
+            self._wal.relieve()
+        except sqlite3.Error as error:
+            log.warning("cannot empty the write-ahead log: %s", error)
+            self.suspect(error)
+
+
+def _open(state: StateDir, synchronous: str, damage: str) -> tuple[sqlite3.Connection, Index, Tally]:
+    """The journal with all that is known of it; begun anew where the first look shows damage."""
+    while True:
+        connection = open_or_replace(state, synchronous, damage)
+        try:
+            index = Index(connection)
+            index.reload()
+            return connection, index, Tally(connection)
+        except sqlite3.Error as error:
+            connection.close()
+            if damage or not is_damage(error):
+                raise StateError(f"cannot read the journal {state.journal}: {error}") from error
+            damage = str(error)
+
+
+def _vacuum(pen: Pen) -> None:
+    pen.connection.execute("VACUUM")

@@ -23,6 +23,8 @@ class Credentials:
         self._path = path
         self._values: dict[str, str] = {}
         self._arriving: Counter[str] = Counter()
+        self.keep_all = False
+        """While not all requests that may need one are known."""
         self._salt = secrets.token_hex(16)
         for half_written in path.parent.glob(f".{path.name}.*"):  # by a relay that was killed
             half_written.unlink(missing_ok=True)
@@ -61,7 +63,7 @@ class Credentials:
     def keep_only(self, names: Collection[str]) -> None:
         """Erase every value that no waiting request needs any more."""
         needed = {*names, *self._arriving}
-        if self._values.keys() - needed:
+        if not self.keep_all and self._values.keys() - needed:
             self._save({name: value for name, value in self._values.items() if name in needed})
 
     def _save(self, values: dict[str, str]) -> None:

@@ -161,7 +161,8 @@ class Exporter:
             return progress
         except Exception as error:
             self.draining = False
-            log.exception("delivering failed; it is tried again")
+            if not self._writer.suspect(error):
+                log.exception("delivering failed; it is tried again")
             self._pause.failures += 1
             self._pause.until = time.monotonic() + backoff_s(self._pause.failures, random.random())
             with suppress(sqlite3.Error):

@@ -23,7 +23,6 @@ _POLL_S = 0.02
 _START_S = 20.0
 _STOP_S = 20.0
 T = TypeVar("T")
-_LOG_BYTES = 8 * 1024 * 1024
 
 
 class LaunchError(Exception):
@@ -57,27 +56,25 @@ class Launcher:
 
     def _start(self) -> Running:
         self.state.create()
-        log = open_private(self.state.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        # Its log is a file of its own; this is what it says beside that, such as why it cannot start.
+        output = open_private(self.state.output, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC)
         try:
-            if os.fstat(log).st_size > _LOG_BYTES:
-                os.ftruncate(log, 0)
-            begin = os.fstat(log).st_size
             process = subprocess.Popen(
                 [sys.executable, "-m", "hermes_tui", "relay", "--started-by", "pane", *self.arguments],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=output,
+                stderr=output,
                 start_new_session=True,  # it outlives this terminal
                 cwd=self.state.path,
                 env=self.environment,
                 pass_fds=self.pass_fds,
             )
         finally:
-            os.close(log)
+            os.close(output)
         _remember(process)
-        return self._wait(process, begin)
+        return self._wait(process)
 
-    def _wait(self, process: subprocess.Popen[bytes] | None, begin: int = 0) -> Running:
+    def _wait(self, process: subprocess.Popen[bytes] | None) -> Running:
         """Until a relay is ready, whoever started it."""
 
         def ready() -> Running | None:
@@ -85,15 +82,14 @@ class Launcher:
             if running is not None and running.ready:
                 return running
             if process is not None and process.poll() is not None and running is None:
-                raise LaunchError(self._last_words(begin) or f"the relay ended with {process.returncode}")
+                raise LaunchError(self._last_words() or f"the relay ended with {process.returncode}")
             return None
 
         return _until(ready, _START_S, "the relay did not start within 20 s; see " + str(self.state.log))
 
-    def _last_words(self, begin: int) -> str:
-        with self.state.log.open("rb") as log:
-            log.seek(begin)
-            lines = log.read(64 * 1024).decode("utf-8", "replace").splitlines()
+    def _last_words(self) -> str:
+        with self.state.output.open("rb") as output:
+            lines = output.read(64 * 1024).decode("utf-8", "replace").splitlines()
         errors = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
         return errors[-1] if errors else (lines[-1] if lines else "")
 
@@ -123,6 +119,31 @@ def private_relay(*, play: Path | None = None, speed: float = 1.0) -> Iterator[S
         with suppress(LaunchError):
             _until(lambda: True if find(state) is None else None, _STOP_S, "")
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def borrowed_relay(
+    state: StateDir, arguments: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """A relay for a state folder that has none, for as long as this lasts or this process lives.
+
+    It listens on a free port only. When another starts just then, it is that one. Raises LaunchError.
+    """
+    lifeline, ours = os.pipe()
+    flags = ["--state-dir", str(state.path), "--started-by", "command", "--host", "127.0.0.1"]
+    flags += ["--http-port", "0", "--lifeline", str(lifeline), *arguments]
+    before = list(_started)
+    try:
+        try:
+            running = Launcher(state, flags, environment=environment, pass_fds=(lifeline,)).ensure()
+        finally:
+            os.close(lifeline)
+        yield running
+    finally:
+        os.close(ours)
+        mine = [each for each in _started if each not in before]  # also one that came second
+        with suppress(LaunchError):
+            _until(lambda: True if all(each.poll() is not None for each in mine) else None, _STOP_S, "")
 
 
 _started: list[subprocess.Popen[bytes]] = []

@@ -14,6 +14,7 @@ from typing import Any
 
 from hermes_tui.journal.marks import WAITING, RequestState, SpanKey, Standing, finished, standings
 from hermes_tui.otlp.codec import BadRequest, decompress, media_type, read
+from hermes_tui.relay.checking import check_body
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +147,10 @@ class Outbox:
         return parcels
 
     def _parcel(self, number: int, state: int, content_type: str, encoding: str) -> Parcel | None:
-        row = self._rows("SELECT body FROM requests WHERE id = ?", number)
+        row = self._rows("SELECT body, checksum FROM requests WHERE id = ?", number)
         if not row:
             return None  # purged meanwhile
+        check_body(number, *row[0])  # noise must not be delivered as if it were the sender's
         try:
             keys = tuple(read(row[0][0], content_type, encoding).ids())
         except BadRequest:  # it was readable when it came

@@ -135,8 +135,9 @@ class Prover:
             self._failures += 1
             await self._say("failing", self.state.readable, str(error))
             return backoff_s(self._failures + 2, random.random())
-        except sqlite3.Error:
-            log.exception("reading back failed on this side; it is tried again")
+        except sqlite3.Error as error:
+            if not self._writer.suspect(error):
+                log.exception("reading back failed on this side; it is tried again")
             self._failures += 1
             return backoff_s(self._failures + 2, random.random())
         self._failures = 0

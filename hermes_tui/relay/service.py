@@ -8,29 +8,27 @@ import logging
 import os
 import shutil
 import signal
-import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from typing import Protocol
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
 from hermes_tui import __version__
-from hermes_tui.journal.files import StateDir
-from hermes_tui.journal.writer import Writer
+from hermes_tui.journal.files import StateDir, check_local
+from hermes_tui.otlp.access import Access, access_for
+from hermes_tui.otlp.answers import Accept
+from hermes_tui.otlp.guard import Limits, allow_files
 from hermes_tui.otlp.http import HttpReceiver
-from hermes_tui.relay.credentials import Credentials
-from hermes_tui.relay.intake import Intake
 from hermes_tui.relay.lock import Lock, Running
+from hermes_tui.relay.logs import to_file
 from hermes_tui.relay.ports import port_taken
-from hermes_tui.relay.tee import Tee
-from hermes_tui.settings import GRPC_PORT, Settings
+from hermes_tui.relay.works import Works
+from hermes_tui.settings import GRPC_PORT, Settings, SettingsError
 
 log = logging.getLogger(__name__)
-
-_FLUSH_S = 3.0  # how long a stop waits for what is queued; the rest is sent after the next start
-_COUNTS_S = 5.0
 
 
 class RelayError(Exception):
@@ -43,6 +41,12 @@ class Lifeline:
 
     descriptor: int
     ephemeral: bool = False
+
+
+class Receiver(Protocol):
+    """What listens until it is stopped."""
+
+    async def stop(self) -> None: ...
 
 
 Companion = Callable[[str], Awaitable[None]]
@@ -62,13 +66,22 @@ async def serve(
     Raises AlreadyRunning, StateError or RelayError before anything was received.
     """
     settings = _without_userinfo(settings)
+    try:
+        access = access_for(settings)
+    except SettingsError as error:
+        raise RelayError(str(error)) from error
     state = StateDir(settings.state_path)
+    check_local(state.path)
     lock = Lock(state)
     lock.acquire()
     try:
         ended = _end_of(lifeline)
         async with AsyncExitStack() as stack:
-            addresses = await _start(settings, state, stack, grpc=lifeline is None)
+            stack.enter_context(to_file(state.log))
+            works = Works(settings, state)
+            stack.push_async_callback(works.close)
+            await works.open()
+            addresses = await _listen(settings, access, works.accept, stack, grpc=lifeline is None)
             running = Running(
                 os.getpid(),
                 __version__,
@@ -84,7 +97,7 @@ async def serve(
             if companion is not None:
                 task = asyncio.create_task(_accompany(companion, addresses.http))
                 stack.callback(task.cancel)
-            await ended.wait()
+            await works.keep_open(ended)
             log.info("stopping")
             lock.announce(replace(running, ready=False))
     finally:
@@ -112,40 +125,43 @@ class _Addresses:
     grpc: str | None
 
 
-async def _start(settings: Settings, state: StateDir, stack: AsyncExitStack, *, grpc: bool) -> _Addresses:
-    loop = asyncio.get_running_loop()
-    news: list[Callable[[], None]] = []
-
-    def on_index() -> None:
-        for call in news:
-            loop.call_soon_threadsafe(call)
-
-    writer = Writer(state, forward=settings.mlflow.url is not None, on_index=on_index)
-    stack.callback(writer.close)
-    credentials = Credentials(state.credentials)
-    intake = Intake(writer, credentials)
-    tee = Tee(writer, credentials, state, settings.mlflow)
-    await tee.start()
-    stack.push_async_callback(tee.stop, _FLUSH_S)
-    news.append(tee.exporter.wake)
-    counting = asyncio.create_task(_keep_counts(writer, intake))
-    stack.push_async_callback(_end_counts, counting, writer, intake)
+async def _listen(
+    settings: Settings, access: Access, accept: Accept, stack: AsyncExitStack, *, grpc: bool
+) -> _Addresses:
     identity: dict[str, object] = {"service": "hermes-trace-tui", "version": __version__}
-    http = HttpReceiver(intake.accept, host=settings.host, port=settings.http_port, identity=identity)
+    limits = Limits(request_bytes=settings.max_request_bytes, connections=settings.max_connections)
+    allow_files(2 * settings.max_connections)
+    http = HttpReceiver(
+        accept,
+        host=settings.host,
+        port=settings.http_port,
+        identity=identity,
+        access=access,
+        limits=limits,
+    )
     try:
         await http.start()
     except OSError as error:
         raise RelayError(_cannot_listen(error, settings.host, settings.http_port)) from error
-    stack.push_async_callback(http.stop)
-    return _Addresses(http.address, await _start_grpc(settings, intake, stack) if grpc else None)
+    listening: list[Receiver] = [http]
+    stack.push_async_callback(_stop_listening, listening)
+    address = await _start_grpc(settings, access, accept, limits, listening) if grpc else None
+    return _Addresses(http.address, address)
 
 
-async def _start_grpc(settings: Settings, intake: Intake, stack: AsyncExitStack) -> str | None:
+async def _stop_listening(listening: list[Receiver]) -> None:
+    """Both at once: each may wait a while for what is under way."""
+    await asyncio.gather(*(receiver.stop() for receiver in listening))
+
+
+async def _start_grpc(
+    settings: Settings, access: Access, accept: Accept, limits: Limits, listening: list[Receiver]
+) -> str | None:
     """The gRPC address; None when the usual port is taken and nobody asked for one."""
     from hermes_tui.otlp.grpc import GrpcReceiver  # 100 ms and 20 MB that a demo need not pay
 
     port = GRPC_PORT if settings.grpc_port is None else settings.grpc_port
-    receiver = GrpcReceiver(intake.accept, host=settings.host, port=port)
+    receiver = GrpcReceiver(accept, host=settings.host, port=port, access=access, limits=limits)
     try:
         await receiver.start()
     except OSError as error:
@@ -153,7 +169,7 @@ async def _start_grpc(settings: Settings, intake: Intake, stack: AsyncExitStack)
             log.warning("port %d is taken: no OTLP/gRPC; --grpc-port chooses another", port)
             return None
         raise RelayError(port_taken(settings.host, port, "--grpc-port")) from error
-    stack.push_async_callback(receiver.stop)
+    listening.append(receiver)
     return receiver.address
 
 
@@ -163,34 +179,6 @@ def _cannot_listen(error: OSError, host: str, port: int) -> str:
     if error.errno in (errno.EADDRNOTAVAIL, None) or "getaddrinfo" in str(error):
         return f"cannot listen on {host}: it is not an address of this machine. Use --host 127.0.0.1."
     return f"cannot listen on {host}:{port}: {error.strerror or error}"
-
-
-async def _keep_counts(writer: Writer, intake: Intake) -> None:
-    """Store how many requests of each signal came, for `status`; only when that changed."""
-    known: dict[str, int] = {}
-    while True:
-        counts = _counts(intake)
-        if counts != known and await _save_counts(writer, counts):
-            known = counts
-        await asyncio.sleep(_COUNTS_S)
-
-
-async def _end_counts(counting: asyncio.Task[None], writer: Writer, intake: Intake) -> None:
-    counting.cancel()
-    await _save_counts(writer, _counts(intake))
-
-
-def _counts(intake: Intake) -> dict[str, int]:
-    return {**intake.counts, "refused": intake.refused}
-
-
-async def _save_counts(writer: Writer, counts: dict[str, int]) -> bool:
-    try:
-        await asyncio.wrap_future(writer.set_meta("received", counts))
-    except sqlite3.Error as error:
-        log.error("cannot store the counts of what was received: %s", error)
-        return False
-    return True
 
 
 async def _accompany(companion: Companion, address: str) -> None:

@@ -85,14 +85,19 @@ def test_a_folder_that_cannot_be_one_is_named_with_the_way_out(tmp_path: Path) -
         Writer(StateDir(tmp_path / "file"))
 
 
-@pytest.mark.parametrize(
-    "content", [b"not a database at all, but long enough to be looked at" * 40, b"SQLite"]
-)
-def test_a_file_that_is_no_journal_is_named(state: StateDir, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"not a database" * 200, b"SQLite"], ids=["long", "short"])
+def test_a_file_that_is_no_journal_makes_room_for_one(
+    open_writer: OpenWriter, state: StateDir, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """More of this in test_salvage.py."""
     state.create()
     state.journal.write_bytes(content)
-    with pytest.raises(StateError, match=r"journal\.db"):
-        Writer(state)
+    writer = open_writer()
+    (copy,) = state.path.glob("journal.db.damaged-*")
+    assert copy.read_bytes() == content
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert copy.name in caplog.text
+    assert store(writer, body_of(wire_span(1)))
 
 
 def test_a_result_is_given_once_the_request_is_stored(open_writer: OpenWriter, state: StateDir) -> None:
@@ -197,7 +202,7 @@ def test_a_request_that_cannot_be_stored_does_not_take_others_with_it(
     store(writer, body_of(wire_span(0)))
     assert indexing.wait(20)
     first = writer.append(envelope(body_of(wire_span(1))))
-    odd = writer.append(envelope(body_of(wire_span(2)), content_type="application/x-protobuf\udcff"))
+    odd = writer.append(envelope(body_of(wire_span(2)), content_type="application/x-protobuf; x=\udcff"))
     late = writer.append(envelope(body_of(wire_span(3)), received_ns=2**70))
     last = writer.append(envelope(body_of(wire_span(4))))
     release.set()
