@@ -52,6 +52,10 @@ class Delivery(IntEnum):
     QUARANTINED = 5
 
 
+UNDELIVERED = (Delivery.QUEUED, Delivery.HELD, Delivery.QUARANTINED)
+"""Without the user's doing or a destination's they get nowhere, and no destination has them."""
+
+
 class Outcome(StrEnum):
     """How a command ended."""
 
@@ -72,6 +76,8 @@ class Facts:
     """What a span's attributes say, in this program's words; None and "" mean: not said.
 
     Texts are shortened for rows (`conventions.ROW_TEXT` characters); the request has the whole.
+    `call_id` is the model's own id of a tool call. A model call may say which tools it asked for (`calls`:
+    id, name, arguments) and what the ones before answered (`results`: id, shortened result).
     """
 
     session: str | None = None
@@ -98,6 +104,9 @@ class Facts:
     error: str | None = None
     decision: str | None = None
     review: bool = False
+    call_id: str | None = None
+    calls: list[list[str]] | None = None
+    results: list[list[str]] | None = None
 
 
 @dataclass(slots=True)
