@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 _LONGEST_S = 30.0
+_SERVICE_LOOKS = 10  # that a relay which this program's panes did not start has to come back by itself
 
 
 def mismatch(relay: RelayInfo | None, wanted: str | None) -> str:
@@ -30,6 +31,7 @@ class Supervision:
         self._supervisor = supervisor
         self._post = post
         self._stop = threading.Event()
+        self._patience = 0
         self._thread = threading.Thread(target=self._run, name="relay-supervision", daemon=True)
 
     def start(self) -> None:
@@ -56,7 +58,14 @@ class Supervision:
         what = "cannot look for the relay"
         try:
             relay = self._supervisor.find()
-            if relay is None:
+            if relay is not None:
+                self._patience = 0 if relay.started_by == "pane" else _SERVICE_LOOKS
+            elif self._patience > 0:
+                # Started by us it would have our settings, and stand in its service's way.
+                self._patience -= 1
+                self._post(RelayMoved(None, "the relay does not run; waiting for its service to restart it"))
+                return None, 0
+            else:
                 what = "the relay cannot be started"
                 self._post(RelayMoved(None, "the relay does not run; starting it"))
                 relay = self._supervisor.ensure()

@@ -102,6 +102,7 @@ class FakeRelay:
     pid: int = 4711
     http: str | None = "127.0.0.1:54321"
     destination: str | None = None
+    started_by: str = "pane"
 
 
 class FakeSupervisor:

@@ -125,3 +125,34 @@ def test_stop_ends_it_at_once(alive: bool) -> None:
     supervision.stop()
     supervision._thread.join(20)
     assert not supervision._thread.is_alive()
+
+
+def test_a_service_restarts_its_own_relay() -> None:
+    """Started by the pane it would have the pane's settings."""
+    first, second = FakeRelay(pid=1, started_by="user"), FakeRelay(pid=2, started_by="user")
+    supervisor = FakeSupervisor(first)
+
+    def before(wait: int) -> None:
+        supervisor.running = {2: None, 6: second}.get(wait, supervisor.running)
+
+    told = run(supervisor, Waits(8, before))
+    assert supervisor.asked == 0
+    assert [relay for relay, trouble in told if not trouble] == [first, second]
+    assert {trouble for _, trouble in told if trouble} == {
+        "the relay does not run; waiting for its service to restart it"
+    }
+
+
+def test_a_service_that_stays_away_is_stood_in_for() -> None:
+    own = FakeRelay(pid=2)
+    supervisor = FakeSupervisor(FakeRelay(pid=1, started_by="user"), [own])
+
+    def before(wait: int) -> None:
+        if wait == 1:
+            supervisor.running = None
+
+    waits = Waits(13, before)
+    told = run(supervisor, waits)
+    assert supervisor.asked == 1
+    assert waits.waits == [1.0] * 13
+    assert told[-1] == (own, "")
