@@ -50,7 +50,7 @@ class StateDir:
 
     @property
     def salvage(self) -> Path:
-        """Which damaged journals are still to be put back; see journal.salvage."""
+        """Which damaged journals are still to be put back; see journal.aside."""
         return self.path / f"{JOURNAL}.salvage"
 
     @property

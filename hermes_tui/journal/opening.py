@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import closing, suppress
 from importlib import resources
 
-from hermes_tui.journal import salvage
+from hermes_tui.journal import aside
 from hermes_tui.journal.files import StateDir, StateError, open_private
 from hermes_tui.journal.pages import Log
 
@@ -61,13 +61,13 @@ def open_or_replace(state: StateDir, synchronous: str, damage: str = "") -> sqli
     """The journal of a state folder; one that is damaged is moved aside and a fresh one begun.
 
     `damage` is what was found out about it before. What can be read of it is to be put back
-    (`salvage.pending`). Raises StateError when the folder cannot be used.
+    (`aside.pending`). Raises StateError when the folder cannot be used.
     """
     state.create()
     try:
-        salvage.finish_moving(state)
+        aside.finish_moving(state)
         if (damage := damage or _empty_before_its_log(state)) and state.journal.exists():
-            salvage.set_aside(state, damage, time.time_ns())
+            aside.set_aside(state, damage, time.time_ns())
         with suppress(Damaged):
             return open_journal(state, synchronous)
         return open_journal(state, synchronous)
@@ -95,7 +95,7 @@ def open_journal(state: StateDir, synchronous: str) -> sqlite3.Connection:
     except BaseException as error:
         damage = is_damage(error) or (isinstance(error, sqlite3.Error) and not _sound(connection, error))
         if damage:  # moved before it is closed: closing it would throw its log away
-            salvage.set_aside(state, str(error), time.time_ns())
+            aside.set_aside(state, str(error), time.time_ns())
         connection.close()
         if damage:
             raise Damaged(str(error)) from error
@@ -196,8 +196,8 @@ def _prepare(connection: sqlite3.Connection, state: StateDir) -> None:
     )
     for key in ("revision", "indexed"):
         _meta(connection, key)
-    if salvage.pending(state):
-        salvage.make_room(connection)
+    if aside.pending(state):
+        aside.make_room(connection)
     if _meta(connection, "index_version") != INDEX_VERSION:
         for table in ("spans", "traces", "trace_sessions"):
             connection.execute(f"DROP TABLE IF EXISTS {table}")

@@ -1,27 +1,26 @@
-"""A damaged journal: moved aside, and every request that can still be read put into a fresh one.
+"""Put every request that can still be read of a damaged journal into the fresh one.
 
-What is to be put back is noted in a file of its own before anything is moved, and how far that got in the
-fresh journal, so that a relay killed at any moment goes on where it was.
+How far that got is noted in the fresh journal with each piece, so that a relay killed at any moment goes on
+where it was.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-import msgspec
-
-from hermes_tui.journal.files import StateDir, write_private
+from hermes_tui.journal.aside import FRESH, Damage, pending, settle
+from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import Pen, RequestState, finished, request_state, standings
 from hermes_tui.journal.pages import Pages, Place, Row, Value
 from hermes_tui.model.span import Delivery
@@ -32,84 +31,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FRESH = 2**40
-"""Ids of requests that arrive after a damage begin here; below is room for all that is put back."""
-
-_SUFFIXES = ("-wal", "-shm", "")  # the journal itself last: as long as it lies there, it is to be moved
 _SPANS, _BYTES, _REQUESTS = 100, 1024 * 1024, 32  # put back in one commit
 _ROWS = 500
+_ROOM = 512 * 1024 * 1024  # on the disk that is left for others
 _PAUSES = 3  # as long as a piece took: the rest of the time is the senders'
 _STATES = range(RequestState.LOCAL, RequestState.STUCK + 1)
 _DELIVERIES = range(len(Delivery))
-
-
-class Damage(msgspec.Struct, frozen=True):
-    """A journal that is not wholly put back yet. `file` is its name in the state folder, once `moved`."""
-
-    file: str
-    reason: str
-    at_ns: int
-    moved: bool = False
-
-
-def pending(state: StateDir) -> list[Damage]:
-    """What is still to be put back, the oldest first."""
-    try:
-        return msgspec.json.decode(state.salvage.read_bytes(), type=list[Damage])
-    except FileNotFoundError:
-        return []
-    except (OSError, msgspec.DecodeError) as error:
-        log.error("%s cannot be read (%s); damaged journals stay where they are", state.salvage, error)
-        return []
-
-
-def set_aside(state: StateDir, reason: str, at_ns: int) -> None:
-    """Move the journal out of the way, to be put back later. Raises OSError."""
-    damages = pending(state)
-    when = datetime.fromtimestamp(at_ns // 1_000_000_000, UTC).strftime("%Y%m%d-%H%M%S")
-    first = name = f"{state.journal.name}.damaged-{when}"
-    count = 1
-    while (state.path / name).exists():
-        count += 1
-        name = f"{first}-{count}"
-    _save(state, [*damages, Damage(name, reason, at_ns)])
-    finish_moving(state)
-    log.error("the journal is damaged (%s); it was moved to %s and a new one is begun", reason, name)
-
-
-def finish_moving(state: StateDir) -> None:
-    """Do what was noted; a relay that was killed while it did leaves the rest to the next."""
-    damages = pending(state)
-    if not damages or damages[-1].moved:
-        return
-    for suffix in _SUFFIXES:
-        part = state.path / f"{state.journal.name}{suffix}"
-        if part.exists() and not (state.path / damages[-1].file).exists():
-            part.rename(state.path / f"{damages[-1].file}{suffix}")
-    _save(state, [*damages[:-1], msgspec.structs.replace(damages[-1], moved=True)])
-
-
-def settle(state: StateDir, damage: Damage) -> None:
-    """This one is put back as far as it can be."""
-    _save(state, [each for each in pending(state) if each != damage])
-
-
-def copies(state: StateDir) -> list[Path]:
-    """Damaged journals that lie in the state folder, the oldest first; each with its parts beside it."""
-    found = state.path.glob(f"{state.journal.name}.damaged-*")
-    return sorted(path for path in found if not path.name.endswith(("-wal", "-shm")))
-
-
-def remove(copy: Path) -> None:
-    for suffix in _SUFFIXES:
-        copy.with_name(f"{copy.name}{suffix}").unlink(missing_ok=True)
-
-
-def _save(state: StateDir, damages: Sequence[Damage]) -> None:
-    if damages:
-        write_private(state.salvage, msgspec.json.encode(damages).decode())
-    else:
-        state.salvage.unlink(missing_ok=True)
 
 
 # ---- what can be read
@@ -266,7 +193,7 @@ def put_all_back(state: StateDir, writer: Writer, stop: threading.Event) -> list
     for damage in pending(state):
         wreck = Wreck(state.path / damage.file)
         try:
-            results.append(_Restoration(writer, wreck, damage, stop).run())
+            results.append(_Restoration(state, writer, wreck, damage, stop).run())
         finally:
             wreck.close()
         if stop.is_set():
@@ -280,8 +207,10 @@ def put_all_back(state: StateDir, writer: Writer, stop: threading.Event) -> list
 class _Restoration:
     """Of one damaged journal."""
 
-    def __init__(self, writer: Writer, wreck: Wreck, damage: Damage, stop: threading.Event) -> None:
-        self._writer, self._wreck, self._stop = writer, wreck, stop
+    def __init__(
+        self, state: StateDir, writer: Writer, wreck: Wreck, damage: Damage, stop: threading.Event
+    ) -> None:
+        self._state, self._writer, self._wreck, self._stop = state, writer, wreck, stop
         self._result = PutBack(damage.file, damage.reason, damage.at_ns)
 
     def run(self) -> PutBack:
@@ -325,6 +254,9 @@ class _Restoration:
         self._do(lambda pen: _put_back(pen, self._result, piece))
 
     def _do(self, work: Callable[[Pen], object]) -> None:
+        disk = shutil.disk_usage(self._state.path)
+        if disk.free < min(_ROOM, disk.total // 10):  # what arrives now needs it more
+            raise sqlite3.OperationalError("there is no room to put more of a damaged journal back")
         began = time.monotonic()
         self._writer.do(work).result()
         self._stop.wait((time.monotonic() - began) * _PAUSES)
@@ -379,11 +311,3 @@ def _put_back(pen: Pen, result: PutBack, requests: Sequence[Saved]) -> None:
     connection.execute(
         "INSERT OR REPLACE INTO meta (key, value) VALUES ('salvage', ?)", (json.dumps(asdict(result)),)
     )
-
-
-def make_room(connection: sqlite3.Connection) -> None:
-    """Let new requests begin at FRESH, so that what is put back comes before them."""
-    (last,) = connection.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence").fetchone()
-    if last < FRESH:
-        connection.execute("DELETE FROM sqlite_sequence WHERE name = 'requests'")
-        connection.execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('requests', ?)", (FRESH,))

@@ -135,10 +135,11 @@ class _Desk(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no types
         try:
             async with self._gate.turn():
                 body = await context.read()
+                end = await context.read()  # older gRPC keeps a call open until its end was read
         except TimeoutError:
             return Answer(Code.UNAVAILABLE, "the message took too long to arrive", RETRY_AFTER_S)
-        if not isinstance(body, bytes):  # the end of a call that sent none
-            return Answer(Code.INVALID_ARGUMENT, "the call holds no message")
+        if not isinstance(body, bytes) or isinstance(end, bytes):
+            return Answer(Code.INVALID_ARGUMENT, "the call does not hold one message")
         try:
             return await self._accept(Received(signal, body, PROTOBUF, _encoding(body), headers))
         except Exception:

@@ -18,7 +18,7 @@ from functools import partial
 from threading import Event
 from typing import Any, TypeVar
 
-from hermes_tui.journal import forgetting, salvage
+from hermes_tui.journal import aside, forgetting, salvage
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.forgetting import Cut, Forgotten, Span
 from hermes_tui.journal.keeping import Finder, Rule, Times
@@ -40,14 +40,14 @@ _ROUND_S = 3600.0
 _SIZE_S = 20.0  # between two looks at the size of the journal
 _NO_USE_S = 600.0  # the same when nothing could be forgotten
 _CHECK_S = 10.0  # until the journal is looked through for damage
-_AGAIN_S = 10.0  # after what is to be put back could not be
+_AGAIN_S = 20.0  # after something failed (disk full, say)
 _RECENT_S = 3600.0  # a session with an arrival since then stays, however large the journal is
 _ENOUGH = 0.9  # of the largest size, when there is too much
 _PAUSES = 3  # as long as a piece took: the rest of the time is the senders'
 _LATE_S = 90.0  # what was on its way to the destination has its marks by then
 _EMPTY_S = 10.0  # how long readers may keep erased text in the write-ahead log
 _BEHIND_S = 0.05
-_COPIES = 3  # damaged journals kept
+_COPIES = 2  # damaged journals kept
 _DAY_NS = 86_400_000_000_000
 _FOREVER_NS = 2**63 - 1
 
@@ -144,7 +144,7 @@ class Keeper:
 
     async def _put_back(self) -> None:
         """Whatever damaged journals still held. The turn must be ours."""
-        damages = salvage.pending(self._state)
+        damages = aside.pending(self._state)
         if damages:
             last = damages[-1]
             await self._tell(
@@ -154,14 +154,18 @@ class Keeper:
             if not self._stop.is_set():
                 await self._tell(damage=asdict(found[-1]))
                 self._on_put_back()
+                self._remove_copies()
 
     def _remove_copies(self) -> None:
-        """Damaged journals that are put back, beyond the newest few."""
-        waiting = {damage.file for damage in salvage.pending(self._state)}
-        for copy in salvage.copies(self._state)[:-_COPIES]:
-            if copy.name not in waiting:
+        """Damaged journals that are put back, beyond the newest few and those that are past."""
+        waiting = {damage.file for damage in aside.pending(self._state)}
+        copies = [copy for copy in aside.copies(self._state) if copy.name not in waiting]
+        days = self._retention.days if self._clock.trusted else 0
+        for number, copy in enumerate(reversed(copies)):
+            age_ns = self._clock.now_ns - aside.moved_ns(copy)
+            if number >= _COPIES or (days and age_ns > days * _DAY_NS):
                 log.info("removing %s, which was put back as far as it can be", copy.name)
-                salvage.remove(copy)
+                aside.remove(copy)
 
     # ---- retention
 
@@ -280,9 +284,9 @@ class Keeper:
 
     async def _erase(self) -> None:
         """Leave nothing of what was forgotten in any file: SQLite overwrites rows, not their old places."""
-        for copy in salvage.copies(self._state):
+        for copy in aside.copies(self._state):
             log.warning("removing %s: what was purged is in it, too", copy.name)
-            salvage.remove(copy)
+            aside.remove(copy)
         size = self._state.journal.stat().st_size
         try:
             if shutil.disk_usage(self._state.path).free < 2 * size:

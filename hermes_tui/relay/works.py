@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 
-from hermes_tui.journal import salvage
+from hermes_tui.journal import aside
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.writer import Limits, Writer
 from hermes_tui.otlp.answers import Answer, Received
@@ -55,7 +55,7 @@ class Works:
             writer = self._writer(damage)
             stack.callback(writer.close)
             # What comes back out of a damaged journal may need any of them.
-            self._credentials.keep_all = bool(salvage.pending(self._state))
+            self._credentials.keep_all = bool(aside.pending(self._state))
             tee = self._tee = Tee(writer, self._credentials, self._state, self._settings.mlflow)
             stack.callback(tee.outbox.close)
             destination = self._settings.mlflow.url
@@ -110,7 +110,7 @@ class Works:
                 return
             except StateError as error:
                 log.error("cannot begin a new journal: %s; it is tried again", error)
-            if salvage.pending(self._state):
+            if aside.pending(self._state):
                 damage = ""  # it is out of the way already
             with suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), _AGAIN_S)

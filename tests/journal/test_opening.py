@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hermes_tui.journal import forgetting, opening, salvage
+from hermes_tui.journal import aside, forgetting, opening
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.marks import RequestState
 from hermes_tui.journal.opening import INDEX_VERSION, SCHEMA_VERSION
@@ -150,7 +150,7 @@ def test_a_newer_journal_is_refused_and_left_alone(state: StateDir, open_writer:
         open_writer()
     with closing(sqlite3.connect(state.journal)) as journal:
         assert list(journal.iterdump()) == before
-    assert salvage.copies(state) == []
+    assert aside.copies(state) == []
 
 
 def test_an_old_journal_can_give_space_back(state: StateDir, open_writer: OpenWriter) -> None:
@@ -180,4 +180,4 @@ def test_what_was_never_written_as_a_number_is_damage(state: StateDir, open_writ
     with closing(sqlite3.connect(state.journal, isolation_level=None)) as journal:
         journal.execute("UPDATE meta SET value = 'noise' WHERE key = 'revision'")
     store(open_writer(), *spans(1))
-    assert len(salvage.copies(state)) == 1
+    assert len(aside.copies(state)) == 1

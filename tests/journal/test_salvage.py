@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from hermes_tui.journal import opening, salvage
+from hermes_tui.journal import aside, opening, salvage
+from hermes_tui.journal.aside import FRESH
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.marks import Pen, RequestState
 from hermes_tui.journal.reader import Reader
-from hermes_tui.journal.salvage import FRESH, PutBack
+from hermes_tui.journal.salvage import PutBack
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery
 from hermes_tui.relay.checking import look
@@ -159,7 +160,7 @@ def test_a_sound_journal_is_left_alone(
     writer.close()
     assert state.journal.stat().st_ino == inode
     assert rows(state, REQUESTS) == before
-    assert salvage.copies(state) == []
+    assert aside.copies(state) == []
 
 
 OF_THE_FILE: dict[str, tuple[Harm, float]] = {
@@ -192,7 +193,7 @@ def test_what_can_be_read_of_a_damaged_file_comes_back(
     store(writer, request(COUNT, 10))
     (result,) = put_back(closed, writer)
     writer.close()
-    (copy,) = salvage.copies(closed)
+    (copy,) = aside.copies(closed)
     assert copy.read_bytes() == harmed
     assert result.file == copy.name
     *recovered, newest = rows(closed, REQUESTS)
@@ -331,7 +332,7 @@ def test_a_restoration_goes_on_where_it_was_broken_off(
     monkeypatch.setattr(salvage, "_REQUESTS", 16)
     noise(closed.journal, 0, 8192)
     rounds = 0
-    while salvage.pending(closed) or not rounds:
+    while aside.pending(closed) or not rounds:
         rounds += 1
         writer = opened(closed)
         store(writer, request(COUNT + rounds, 10))
@@ -351,8 +352,8 @@ def test_a_relay_killed_while_it_moved_the_journal_aside(
     killed: StateDir, before: list[tuple[object, ...]], parts: int
 ) -> None:
     """It had noted what it was about to do, and moved some of the files."""
-    damage = salvage.Damage("journal.db.damaged-x", "found before", 1)
-    salvage._save(killed, [damage])
+    damage = aside.Damage("journal.db.damaged-x", "found before", 1)
+    aside._save(killed, [damage])
     for name in ("-wal", "-shm")[:parts]:
         (killed.path / f"journal.db{name}").rename(killed.path / f"{damage.file}{name}")
     writer = opened(killed)
@@ -360,22 +361,22 @@ def test_a_relay_killed_while_it_moved_the_journal_aside(
     writer.close()
     assert (result.file, result.requests) == (damage.file, COUNT)
     check(before, rows(killed, REQUESTS))
-    assert salvage.pending(killed) == []
+    assert aside.pending(killed) == []
 
 
 def test_a_copy_that_its_user_removed_is_not_waited_for(closed: StateDir) -> None:
     noise(closed.journal, 0, 8192)
     writer = opened(closed)
     (number,) = store(writer, request(1, 10))
-    for copy in salvage.copies(closed):
-        salvage.remove(copy)
+    for copy in aside.copies(closed):
+        aside.remove(copy)
     writer.close()
     writer = opened(closed)
     (result,) = put_back(closed, writer)
     writer.close()
     assert (result.requests, result.lost) == (0, 0)
     assert rows(closed, "SELECT id FROM requests") == [(number,)]
-    assert salvage.copies(closed) == salvage.pending(closed) == []
+    assert aside.copies(closed) == aside.pending(closed) == []
 
 
 def test_damage_upon_damage(closed: StateDir, before: list[tuple[object, ...]]) -> None:
@@ -389,7 +390,7 @@ def test_damage_upon_damage(closed: StateDir, before: list[tuple[object, ...]]) 
     writer = opened(closed)
     put_back(closed, writer)
     writer.close()
-    assert len(salvage.copies(closed)) == 2
+    assert len(aside.copies(closed)) == 2
     with Reader(closed.journal) as reader:
         assert len(tail_all(reader)) == COUNT + 1
     bodies = {row[-1] for row in rows(closed, REQUESTS)}
@@ -406,7 +407,7 @@ def test_a_journal_in_use_by_another_is_not_damaged(
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateError, match=r"cannot open the journal .*locked"):
             opened(closed)
-    assert salvage.copies(closed) == []
+    assert aside.copies(closed) == []
     opened(closed).close()
     assert len(rows(closed, REQUESTS)) == COUNT
 
@@ -419,7 +420,7 @@ def test_after_the_machine_went_down_sqlite_decides(
     monkeypatch.setattr(opening, "_uptime_s", lambda: -10.0)  # started after the log was written
     writer = opened(killed)
     writer.close()
-    assert salvage.copies(killed) == []
+    assert aside.copies(killed) == []
     assert 0 < len(rows(killed, REQUESTS)) <= COUNT
 
 
@@ -482,8 +483,25 @@ def test_any_damage_leaves_a_journal_that_works(
             assert found
         writer.close()
         damage += found
-    assert salvage.pending(state) == []
+    assert aside.pending(state) == []
     stored = {row[-1]: row for row in before}
     fresh = request(COUNT, 10)
     for row in rows(state, REQUESTS):
         assert row[-1] == fresh or (row[0], *row[4:]) == (stored[row[-1]][0], *stored[row[-1]][4:])
+
+
+def test_putting_back_leaves_room_for_what_arrives(
+    closed: StateDir, before: list[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise(closed.journal, 0, 8192)
+    writer = opened(closed)
+    usage = shutil.disk_usage(closed.path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(sqlite3.OperationalError, match="no room"):
+        put_back(closed, writer)
+    assert store(writer, request(COUNT, 10))
+    monkeypatch.undo()
+    put_back(closed, writer)
+    writer.close()
+    assert len(rows(closed, REQUESTS)) == COUNT + 1
+    check(before, rows(closed, REQUESTS)[:COUNT])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import sqlite3
 import stat
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.journal import salvage
+from hermes_tui.journal import aside
 from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.writer import Writer
+from hermes_tui.relay import checking
+from hermes_tui.relay.checking import Check, look
 from hermes_tui.relay.lock import find
 from tests.processes import (
     DEADLINE_S,
@@ -27,7 +31,7 @@ from tests.processes import (
     run_cli,
     span_keys,
 )
-from tests.support import body_of, wait_for, wire_span
+from tests.support import body_of, store, wait_for, wire_span
 
 pytestmark = pytest.mark.process
 
@@ -117,7 +121,7 @@ def test_after_damage_the_relay_starts_and_delivers_what_can_be_read(
         relay = start_relay(state, "--mlflow", there.url)
         later = send(relay.address, 1_000, 5)
         wait_for(lambda: damage_of(state).get("requests") is not None, DEADLINE_S)
-        (copy,) = salvage.copies(state)
+        (copy,) = aside.copies(state)
         damage = damage_of(state)
         assert damage["file"] == copy.name
         wait_for(lambda: later <= there.accepted(), DEADLINE_S)
@@ -144,8 +148,8 @@ def test_damage_in_a_running_relay(start_relay: Start, state: StateDir) -> None:
         into_the_file(state)
         noise(state.journal, 8192, at(state.journal, 0.7))
         there.open()
-        wait_for(lambda: salvage.copies(state), DEADLINE_S)
-        wait_for(lambda: find(state) == running and not salvage.pending(state), DEADLINE_S)
+        wait_for(lambda: aside.copies(state), DEADLINE_S)
+        wait_for(lambda: find(state) == running and not aside.pending(state), DEADLINE_S)
         later = send(address, 1_000, 10)
         wait_for(lambda: later <= there.accepted(), DEADLINE_S)
         wait_for(lambda: damage_of(state).get("requests") is not None, DEADLINE_S)
@@ -168,7 +172,7 @@ def test_a_letter_in_the_place_of_the_journal(start_relay: Start, state: StateDi
         assert str(state.journal) in line
     assert state.journal.read_bytes() == letter
     relay = start_relay(state)
-    (copy,) = salvage.copies(state)
+    (copy,) = aside.copies(state)
     assert copy.read_bytes() == letter
     assert len(send(relay.address, 0, 3)) == 3
     wait_for(lambda: counts(state)["local"] == 3, DEADLINE_S)
@@ -187,3 +191,49 @@ def test_commands_that_run_into_damage_say_so(start_relay: Start, state: StateDi
     (line,) = done.stderr.splitlines()
     assert f"cannot read the journal {state.journal}" in line
     assert state.journal.read_bytes() == before
+
+
+def test_what_is_not_what_was_stored_is_never_sent(start_relay: Start, state: StateDir) -> None:
+    """Noise inside of a text leaves a request that can be decoded, and SQLite finds nothing wrong."""
+    with Destination() as there:
+        there.close()
+        relay = start_relay(state, "--mlflow", there.url)
+        bodies = [body_of(wire_span(number, trace=number, text=f"<{number}>" * 300)) for number in range(20)]
+        assert [post(relay.address, body) for body in bodies] == [200] * len(bodies)
+        relay.kill()
+        into_the_file(state)
+        bytes_of_it = state.journal.read_bytes()
+        state.journal.write_bytes(bytes_of_it.replace(b"<7>" * 300, b"<7>" * 200 + b"<8>" * 100))
+        there.open()
+        relay = start_relay(state, "--mlflow", there.url)
+        wanted = {key for number, body in enumerate(bodies) if number != 7 for key in span_keys(body)}
+        wait_for(lambda: wanted <= there.accepted(), DEADLINE_S)
+        wait_for(lambda: damage_of(state).get("lost") == 1, DEADLINE_S)
+        assert there.accepted() == wanted
+        assert "is not what was stored" in damage_of(state)["reason"]
+        assert relay.stop() == 0
+
+
+def test_the_check_finds_what_nobody_has_met(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[BaseException] = []
+    writer = Writer(state, synchronous="OFF")
+    store(writer, *(body_of(wire_span(number, text=f"<{number}>" * 300)) for number in range(20)))
+    writer.close()
+    look(state.journal)
+    bytes_of_it = state.journal.read_bytes()
+    for harmed, why in (
+        (bytes_of_it.replace(b"<7>" * 300, b"<8>" * 300), "request 8 is not what was stored"),
+        (
+            bytes_of_it[: len(bytes_of_it) // 2] + bytes(len(bytes_of_it) // 2),
+            "malformed|page|row|never used",
+        ),
+    ):
+        state.journal.write_bytes(harmed)
+        check = Check(state.journal, found.append, after_s=0)
+        wait_for(lambda: found, DEADLINE_S)
+        check.stop()
+        assert re.search(why, str(found.pop()), re.IGNORECASE)
+    state.journal.write_bytes(bytes_of_it)
+    monkeypatch.setattr(checking, "_STEPS", 1)
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"):  # the relay ends meanwhile
+        look(state.journal, lambda: True)

@@ -66,7 +66,8 @@ async def refusal(called: Any) -> tuple[grpc.StatusCode, str, Any]:
     with pytest.raises(aio.AioRpcError) as refused:
         await called
     error = refused.value
-    details = dict(error.trailing_metadata() or ()).get("grpc-status-details-bin")
+    trailing = {name: value for name, value in error.trailing_metadata() or ()}  # noqa: C416 - no mapping
+    details = trailing.get("grpc-status-details-bin")
     status = None if details is None else Status.FromString(details)
     if status is not None:
         assert (status.code, status.message) == (error.code().value[0], error.details())

@@ -725,3 +725,23 @@ async def test_a_reader_that_stays_delays_the_end_of_a_purge_only(
     assert here.spans() == set()
     assert await asyncio.wrap_future(here.writer.empty_log())
     assert b"gone" not in bytes_on_disk(here.state)
+
+
+async def test_damaged_copies_are_few_and_go_with_age(house: Callable[..., House]) -> None:
+    here = house(destination=None)
+    days = {0: "20231114-221320", 1: "20231113-221320", 13: "20231101-221320", 15: "20231030-221320"}
+    for name in days.values():
+        for part in ("", "-wal"):
+            here.state.path.joinpath(f"journal.db.damaged-{name}{part}").write_text("x")
+    here.state.path.joinpath("journal.db.damaged-by hand").write_text("x")
+
+    def left() -> list[str]:
+        names = sorted(path.name for path in here.state.path.glob("journal.db.damaged-*"))
+        return [name.removeprefix("journal.db.damaged-") for name in names]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keeper_module, "_COPIES", 9)
+        here.keeper._remove_copies()
+    assert left() == sorted(f"{days[day]}{part}" for day in (0, 1, 13) for part in ("", "-wal"))
+    here.keeper._remove_copies()
+    assert left() == sorted(f"{days[day]}{part}" for day in (0, 1) for part in ("", "-wal"))
