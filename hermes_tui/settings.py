@@ -60,7 +60,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `grpc_port` None: 4317 if it is free, else no gRPC; Hermes' plugins send over HTTP. `token`, or what
     `token_file` holds, is what senders must show; without one, `host` may be another than loopback only
     with `allow_anyone`. `allowed_hosts` are names in a Host header, `cors_origins` of web pages that may
-    send. `max_request_bytes` holds before and after decompression.
+    send. `max_request_bytes` holds before and after decompression. `watch_hermes`: look into Hermes' own
+    records for what runs right now, in the user's home, its profiles, and `hermes_homes`.
     """
 
     state_dir: str | None = None
@@ -74,6 +75,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     cors_origins: tuple[str, ...] = ()
     max_request_bytes: RequestBytes = 64 * 1024 * 1024
     max_connections: Connections = 256
+    watch_hermes: bool = True
+    hermes_homes: tuple[str, ...] = ()
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
 
@@ -86,7 +89,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return Path(self.state_dir).expanduser() if self.state_dir else default_state_dir()
 
 
-_LISTS = ("allowed_hosts", "cors_origins")
+_LISTS = ("allowed_hosts", "cors_origins", "hermes_homes")
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
 _UNITS = ("", "ki", "mi", "gi")
@@ -107,6 +110,8 @@ _ENVIRONMENT = {
     "HERMES_TRACE_CORS_ORIGINS": ("cors_origins",),
     "HERMES_TRACE_MAX_REQUEST_BYTES": ("max_request_bytes",),
     "HERMES_TRACE_MAX_CONNECTIONS": ("max_connections",),
+    "HERMES_TRACE_WATCH_HERMES": ("watch_hermes",),
+    "HERMES_TRACE_HERMES_HOMES": ("hermes_homes",),
     "HERMES_TRACE_RETENTION_DAYS": ("retention", "days"),
     "HERMES_TRACE_RETENTION_MAX_BYTES": ("retention", "max_bytes"),
     "HERMES_TRACE_UNDELIVERED_BYTES": ("retention", "undelivered_bytes"),
@@ -170,14 +175,14 @@ def load(
 
 
 def _read(file: Path, *, required: bool) -> tuple[dict[str, Any], list[str]]:
-    import yaml  # only here: the file is rare, and reading YAML costs a start 20 ms
-
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
         return {}, [f"{file}: no such file; HERMES_TRACE_CONFIG names it"] if required else []
     except (OSError, UnicodeDecodeError) as error:
         return {}, [f"{file}: cannot be read: {error}"]
+    import yaml  # only here: the file is rare, and reading YAML costs a start 20 ms
+
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -226,6 +231,9 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
         found.append(_token_mistake(checked.token or ""))
     elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
         found.append(f"token_file: {checked.token_file!r} is not an absolute path")
+    elif path == ("hermes_homes",):
+        wrong = (name for name in checked.hermes_homes if not Path(name).expanduser().is_absolute())
+        found += [f"hermes_homes: {name[:100]!r} is not an absolute path" for name in wrong]
     elif path == ("allowed_hosts",):
         wrong = (name for name in checked.allowed_hosts if not _HOST.fullmatch(name))
         found += [f"allowed_hosts: {name[:100]!r} is not a name; write it without a port" for name in wrong]

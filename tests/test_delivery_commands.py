@@ -481,9 +481,11 @@ def test_many_at_once_share_relays(scene: Scene, mlflow: FakeMLflow) -> None:
 
 
 def begin(scene: Scene, *arguments: str, **said: Any) -> subprocess.Popen[bytes]:
-    """A command that goes on by itself."""
+    """A command that goes on by itself, and heeds SIGINT: whoever runs in the background ignores it."""
+    heed = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    run = "runpy.run_module('hermes_tui', run_name='__main__', alter_sys=True)"
     return subprocess.Popen(
-        [sys.executable, "-m", "hermes_tui", *arguments, "--state-dir", str(scene.state.path)],
+        [sys.executable, "-c", heed + run, *arguments, "--state-dir", str(scene.state.path)],
         env=clean_environment(),
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **said},
     )

@@ -69,6 +69,10 @@ SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object,
      ("allowed_hosts", ("e",)), (("a", "b"), ("c", "d"), ("e",))),
     ("cors_origins", "cors_origins: ['http://a']", ("HERMES_TRACE_CORS_ORIGINS", "http://b,https://c:1"),
      ("cors_origins", ()), (("http://a",), ("http://b", "https://c:1"), ())),
+    ("watch_hermes", "watch_hermes: false", ("HERMES_TRACE_WATCH_HERMES", "true"), ("watch_hermes", False),
+     (False, True, False)),
+    ("hermes_homes", "hermes_homes: [/a, /b]", ("HERMES_TRACE_HERMES_HOMES", "/c"),
+     ("hermes_homes", ("~/d",)), (("/a", "/b"), ("/c",), ("~/d",))),
 ]  # fmt: skip
 
 
@@ -304,6 +308,7 @@ def test_sizes_as_people_write_them(file: Path, text: str, size: int) -> None:
         ("cors_origins", "http://a/path", ("'http://a/path'", "http://host:port")),
         ("cors_origins", "null", ("'null'", "http://host:port")),
         ("allow_anyone", "perhaps", ("allow_anyone", "bool")),
+        ("hermes_homes", "/fine, hermes", ("'hermes'", "not an absolute path")),
     ],
 )
 def test_what_cannot_be_meant_is_a_mistake(name: str, value: str, words: tuple[str, ...]) -> None:

@@ -118,16 +118,12 @@ class _Desk(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no types
 
     async def _refuse(self, _: Any, context: Any) -> bytes:
         headers = _headers(context.invocation_metadata())
-        await _abort(context, self._access.refuse_token(headers) or Answer(Code.UNAUTHENTICATED))
-        return b""
+        return _answer(context, self._access.refuse_token(headers) or Answer(Code.UNAUTHENTICATED))
 
     def _exporter(self, signal: str) -> Callable[[Any, Any], Awaitable[bytes]]:
         async def export(_: Any, context: Any) -> bytes:
             headers = self._access.without_token(_headers(context.invocation_metadata()))
-            answer = await self._take(signal, headers, context)
-            if answer.code is not Code.OK:
-                await _abort(context, answer)
-            return answer_body(answer, PROTOBUF)
+            return _answer(context, await self._take(signal, headers, context))
 
         return export
 
@@ -135,11 +131,10 @@ class _Desk(grpc.GenericRpcHandler):  # type: ignore[misc]  # gRPC has no types
         try:
             async with self._gate.turn():
                 body = await context.read()
-                end = await context.read()  # older gRPC keeps a call open until its end was read
         except TimeoutError:
             return Answer(Code.UNAVAILABLE, "the message took too long to arrive", RETRY_AFTER_S)
-        if not isinstance(body, bytes) or isinstance(end, bytes):
-            return Answer(Code.INVALID_ARGUMENT, "the call does not hold one message")
+        if not isinstance(body, bytes):  # the end of a call that sent none
+            return Answer(Code.INVALID_ARGUMENT, "the call holds no message")
         try:
             return await self._accept(Received(signal, body, PROTOBUF, _encoding(body), headers))
         except Exception:
@@ -222,6 +217,14 @@ def _encoding(body: bytes) -> str:
     return ""
 
 
-async def _abort(context: Any, answer: Answer) -> None:
-    details = (("grpc-status-details-bin", status_details(answer)),)
-    await context.abort(_CODES[answer.code], answer.message, details)
+def _answer(context: Any, answer: Answer) -> bytes:
+    """End a call; its bytes are sent with OK only.
+
+    Not by `context.abort`: before grpcio 1.81 each such call is counted as open for ever, until the
+    connection has no room for another.
+    """
+    if answer.code is not Code.OK:
+        context.set_code(_CODES[answer.code])
+        context.set_details(answer.message)
+        context.set_trailing_metadata((("grpc-status-details-bin", status_details(answer)),))
+    return answer_body(answer, PROTOBUF) if answer.code is Code.OK else b""

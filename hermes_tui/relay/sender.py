@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import ssl
 import time
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -80,7 +81,9 @@ class Sender:
             ), 0.0
         said = self._redacted(reply.body.decode("utf-8", "replace")).encode()
         experiment = headers.get("x-mlflow-experiment-id")
-        return judge(reply.status, said, experiment=experiment, url=self.traces_url), reply.retry_after_s
+        judgement = judge(reply.status, said, experiment=experiment, url=self.traces_url)
+        # Again, because JSON may have hidden it; before, because a reason is cut.
+        return Judgement(judgement.verdict, self._redacted(judgement.reason)), reply.retry_after_s
 
     async def ask(self, route: Route, method: str, path: str, body: bytes | None = None) -> Reply:
         """A question to the destination's API below its base address, with a route's credentials."""
@@ -142,15 +145,27 @@ class Sender:
     def _redacted(self, text: str) -> str:
         """A destination may say back what it was sent; credentials must not end up in a reason."""
         mlflow = self._mlflow
-        secrets = [mlflow.token, mlflow.password, *self._credentials.values()]
+        secrets = [mlflow.token or "", mlflow.password or ""]
         if mlflow.username:
-            pair = f"{mlflow.username}:{mlflow.password or ''}".encode()
-            secrets.append(b64encode(pair).decode())
-        for secret in filter(None, secrets):
-            for part in (secret, secret.partition(" ")[2]):
-                if len(part) >= 4:
-                    text = text.replace(part, "…")
+            secrets.append(b64encode(f"{mlflow.username}:{mlflow.password or ''}".encode()).decode())
+        for value in self._credentials.values():
+            scheme, _, credential = value.partition(" ")
+            secrets += [value, credential]
+            if scheme.lower() == "basic":
+                secrets += _name_and_password(credential)[1:]
+        spelled = {form for secret in secrets for form in (secret, json.dumps(secret)[1:-1], quote(secret))}
+        for secret in sorted(spelled, key=len, reverse=True):
+            if len(secret) >= 4:
+                text = text.replace(secret, "…")
         return text
+
+
+def _name_and_password(credential: str) -> list[str]:
+    """Of a Basic credential, in plain text; nothing when it is none."""
+    try:
+        return b64decode(credential, validate=True).decode("utf-8", "replace").split(":", 1)
+    except ValueError:
+        return []
 
 
 def traces_url(base: str) -> str:

@@ -119,6 +119,14 @@ async def test_when_storing_fails_the_sender_may_come_again(
     assert retry_delay_s(status)
 
 
+async def test_refused_calls_leave_room_for_others_on_their_connection(call: Call) -> None:
+    """Older gRPC counts a call that is aborted as open for ever."""
+    for _ in range(100):
+        code, _, _ = await refusal(call(b"no protobuf!"))
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert await call(BODY) == b""
+
+
 async def test_too_large_is_never_to_come_again() -> None:
     async with listening(accepting, limits=Limits(request_bytes=10_000)) as call:
         for compression in (grpc.Compression.NoCompression, grpc.Compression.Gzip):
