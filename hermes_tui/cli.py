@@ -5,21 +5,19 @@ Heavy imports (aiohttp, grpc, Textual) are inside the commands that need them.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import signal
 import sys
 import time
 from contextlib import nullcontext
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery
+from hermes_tui.commands import delivery, now
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -90,6 +88,8 @@ def need_terminal() -> None:
 def demo(speed: float) -> None:
     """The pane on a recorded session, played live. Needs neither Hermes nor MLflow, leaves nothing behind."""
     need_terminal()
+    from importlib import resources
+
     from hermes_tui.relay.launch import LaunchError, private_relay
 
     # Closing the terminal or a plain kill must clean up as leaving the pane does, also before it opens.
@@ -122,6 +122,8 @@ def relay(
     **flags: Any,
 ) -> None:
     """Receive spans, keep them, tee them to MLflow: the relay in the foreground, for services."""
+    import asyncio
+
     from hermes_tui.relay.lock import AlreadyRunning, Running, find
     from hermes_tui.relay.logs import to_standard_error
     from hermes_tui.relay.replay import replay
@@ -305,6 +307,8 @@ def export(session: str | None, output: Path | None, state_dir: str | None) -> N
 @with_state_dir
 def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, state_dir: str | None) -> None:
     """Send recorded OTLP requests to a receiver again, at their own pace."""
+    import asyncio
+
     from hermes_tui.relay.lock import find
     from hermes_tui.relay.replay import ReplayError
     from hermes_tui.relay.replay import replay as play
@@ -333,5 +337,5 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
     sys.exit(1 if refused else 0)
 
 
-for each in (delivery.verify, delivery.retry, delivery.purge):
+for each in (delivery.verify, delivery.retry, delivery.purge, now.now):
     main.add_command(each)

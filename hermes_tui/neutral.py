@@ -54,7 +54,10 @@ def block(text: str) -> str:
     return _MARKS.sub(r"\1", text.translate(_LINES))
 
 
-def dump_json(document: Any) -> str:
-    """One JSON document with every control and non-ASCII character escaped: exact and harmless."""
-    text = json.dumps(document, ensure_ascii=True, indent=2, allow_nan=False)
+def dump_json(document: Any, indent: int | None = 2) -> str:
+    """One JSON document with every control and non-ASCII character escaped: exact and harmless.
+
+    Without `indent` it is on one line.
+    """
+    text = json.dumps(document, ensure_ascii=True, indent=indent, allow_nan=False)
     return _CONTROL_IN_JSON.sub(r"\\u007f", text)

@@ -52,6 +52,11 @@ def loaded_by(*modules: str) -> set[str]:
         pytest.param(MODEL, HEAVY | {"yaml", "msgspec", "sqlite3"}, id="the model"),
         pytest.param(["hermes_tui.neutral", "hermes_tui.settings"], HEAVY | {"yaml"}, id="settings"),
         pytest.param(["hermes_tui.cli"], HEAVY | {"yaml"}, id="the commands"),
+        pytest.param(
+            ["hermes_tui.commands.now", "hermes_tui.hermes.now"],
+            HEAVY | {"asyncio", "importlib.resources", "rich.console", "yaml"},
+            id="what runs now",
+        ),
         pytest.param(["hermes_tui.tui.app"], {"aiohttp", "google.protobuf", "grpc"}, id="the pane"),
         pytest.param(["hermes_tui.relay.service"], {"textual"}, id="the relay"),
     ],

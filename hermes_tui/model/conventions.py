@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from hermes_tui.model.asked import asked_calls, last_results
 from hermes_tui.model.results import COMMAND_TOOLS, read_call, read_target
 from hermes_tui.model.span import Kind, Role, Status
 
@@ -77,6 +78,9 @@ _OUTCOME = "hermes.tool.outcome"
 _IS_ERROR = "tool.is_error"
 _PROMPT = ("gen_ai.input.messages", "input.value", "hermes.turn.user_message", "mlflow.spanInputs")
 _TOOL_CALLS = "llm.response.tool_calls"
+_CALL_ID = "gen_ai.tool.call.id"
+_ASKED = "gen_ai.output.messages"
+_ANSWERED = "gen_ai.input.messages"
 _TURN_NUMBER = "hermes.turn.number"
 _SYNTHESIZED = "hermes.session.synthesized"
 _APPROVAL_COMMAND = "hermes.approval.command"
@@ -92,6 +96,7 @@ WANTED: frozenset[str] = frozenset(
     for keys in (
         _KIND_KEYS, *_TEXTS.values(), *_COUNTS.values(), _COST, _ARGUMENTS, _RESULT, _COMMAND, _PROMPT,
         (_OUTCOME, _IS_ERROR, _TOOL_CALLS, _TURN_NUMBER, _SYNTHESIZED, "error.type"), _APPROVAL,
+        (_CALL_ID, _ASKED, _ANSWERED),
     )
     for key in keys
 )  # fmt: skip
@@ -151,17 +156,20 @@ def classify(
     for field, keys in _TEXTS.items():
         if (text := _text(attributes, keys)) is not None:
             facts[field] = text
-    for field, keys in _COUNTS.items():
-        if (count := _count(attributes, keys)) is not None:
-            facts[field] = count
+    if role is not Role.TOOL:  # tokens are a model call's, or a sum of theirs
+        for field, keys in _COUNTS.items():
+            if (count := _count(attributes, keys)) is not None:
+                facts[field] = count
     if (cost := _cost(attributes)) is not None:
         facts["cost"] = cost
     if status is Status.ERROR:
         facts["error"] = (message or str(attributes.get("error.type") or "error"))[:ROW_TEXT]
     if role is Role.TOOL:
         _tool(name, attributes, facts, status, running)
+        _call_id(attributes, facts)
     elif role is Role.APPROVAL:
         _approval(attributes, facts)
+        _call_id(attributes, facts)
     else:
         _agent_or_model(role, attributes, facts)
     for field, value in facts.items():
@@ -210,6 +218,14 @@ def short_command(attributes: Attributes) -> str | None:
     return _text(attributes, _COMMAND)
 
 
+def _call_id(attributes: Attributes, facts: dict[str, Any]) -> None:
+    """The model's id of the call. hermes-otel 0.11 writes the session's id in its place."""
+    if _CALL_ID in attributes:
+        call, session = attributes[_CALL_ID], facts.get("session")
+        if isinstance(call, str) and 0 < len(call) <= 200 and not (session and session in call):
+            facts["call_id"] = call
+
+
 def _approval(attributes: Attributes, facts: dict[str, Any]) -> None:
     if attributes.get("hermes.approval.timed_out") is True:
         facts["decision"] = "timed out"
@@ -234,6 +250,17 @@ def _agent_or_model(role: Role, attributes: Attributes, facts: dict[str, Any]) -
     calls = attributes.get(_TOOL_CALLS)
     if isinstance(calls, int):
         facts["tool_calls"] = calls
+    if role is Role.MODEL_CALL:
+        _asked(attributes, facts)
+
+
+def _asked(attributes: Attributes, facts: dict[str, Any]) -> None:
+    if _ASKED in attributes and isinstance(text := attributes[_ASKED], str) and (asked := asked_calls(text)):
+        facts["calls"] = asked
+    if _ANSWERED in attributes:
+        text = attributes[_ANSWERED]
+        if isinstance(text, str) and (results := last_results(text)):
+            facts["results"] = results
 
 
 def read_prompt(attributes: Attributes) -> str | None:

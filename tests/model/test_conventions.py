@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_tui.model.conventions import WANTED, classify, kind_of
+from hermes_tui.model.results import read_call
 from hermes_tui.model.span import Facts, Kind, Role, Span, Status
 
 RESULT = '{"output": "hi", "exit_code": 3, "error": null}'
@@ -359,6 +360,11 @@ NASTY_TEXTS = st.sampled_from(
         '[{"role": "user", "content": "\\ud83d"}]',
         '[{"role": "user", "content": [{"text": 5}, 7, null]}]',
         '[{"role": "user"',
+        '[{"role": "assistant", "tool_calls": [{"id": 5, "function": {"name": "x", "arguments": [1]}}, 7]}]',
+        '[{"role": "assistant", "parts": [{"type": "tool_call", "name": "\\ud800", "arguments": {}}]}]',
+        '[{"role": "assistant"}, {"role": "tool", "tool_call_id": "a", "content": {"x": "\\udc00"}}, 3]',
+        '[{"role": "assistant"}, {"role": "tool", "content": [{"id": "\\ud83d", "response": null}, 4',
+        '[{"role": "assistant", "tool_calls": [{"name": "x", "arguments": ' + "[" * 900 + "]" * 900 + "}]}]",
         '{"output": "x", "exit_code": 100000000000000000000000000000000}',
         '{"output": "x", "exit_code": ' + "9" * 5_000 + "}",
         '{"exit_code": NaN}',
@@ -417,6 +423,100 @@ def test_no_value_of_any_attribute_stops_the_index(
     assert all(isinstance(getattr(span, key), _ALLOWED[key]) for key in facts)
 
 
+CALL = [{"id": "call_1", "name": "terminal", "arguments": '{"command": "ls"}', "provider_data": None}]
+SAID = [
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "", "tool_calls": [{"id": "call_0", "function": {}}]},
+    {"role": "tool", "name": "terminal", "content": RESULT, "tool_call_id": "call_0"},
+    {"role": "tool", "name": "read_file", "content": "plain", "tool_call_id": "call_1"},
+]
+OLDER = [{"role": "tool", "content": "of an older turn", "tool_call_id": "call_9"}, {"role": "assistant"}]
+PARTS = [{"type": "tool_call", "id": "c", "name": "terminal", "arguments": {"command": "ls"}}]
+RESPONSE = [{"type": "tool_call_response", "id": "c", "response": {"exit_code": 3}}]
+
+
+@pytest.mark.parametrize(
+    ("attributes", "calls", "results"),
+    [
+        pytest.param({}, None, None, id="preview mode says nothing"),
+        pytest.param(
+            {"gen_ai.output.messages": json.dumps([{"role": "assistant", "tool_calls": CALL}])},
+            [["call_1", "terminal", '{"command": "ls"}']],
+            None,
+            id="what it asked for",
+        ),
+        pytest.param(
+            {"gen_ai.input.messages": json.dumps([*OLDER, *SAID])},
+            None,
+            [["call_0", RESULT], ["call_1", "plain"]],
+            id="what the ones before answered",
+        ),
+        pytest.param(
+            {"gen_ai.input.messages": json.dumps([*SAID, {"role": "assistant", "content": "Done"}])},
+            None,
+            None,
+            id="only the last answers",
+        ),
+        pytest.param(
+            {"gen_ai.input.messages": json.dumps([*OLDER, *SAID])[:-20] + "..."},
+            None,
+            [["call_0", RESULT]],
+            id="cut in the middle",
+        ),
+        pytest.param(
+            {"gen_ai.input.messages": json.dumps([*OLDER, {"content": "{", **SAID[2]}])},
+            None,
+            None,
+            id="not in the known form",
+        ),
+        pytest.param(
+            {
+                "gen_ai.output.messages": json.dumps([{"role": "assistant", "parts": PARTS}]),
+                "gen_ai.input.messages": json.dumps(
+                    [{"role": "assistant", "parts": []}, {"role": "tool", "parts": RESPONSE}],
+                    separators=(",", ":"),
+                ),
+            },
+            [["c", "terminal", '{"command": "ls"}']],
+            [["c", '{"exit_code": 3}']],
+            id="GenAI conventions",
+        ),
+        pytest.param(
+            {"gen_ai.input.messages": json.dumps([{"role": "user", "content": json.dumps(SAID)}])},
+            None,
+            None,
+            id="a prompt that quotes a conversation",
+        ),
+    ],
+)
+def test_a_model_call_says_what_it_asked_for(
+    attributes: dict[str, Any], calls: list[list[str]] | None, results: list[list[str]] | None
+) -> None:
+    _, role, facts = classify("api.m", attributes)
+    assert role is Role.MODEL_CALL
+    assert (facts.get("calls"), facts.get("results")) == (calls, results)
+
+
+def test_a_long_result_keeps_how_it_ended() -> None:
+    long = json.dumps({"output": "x" * 60_000, "exit_code": 7, "error": None})
+    said = [*SAID[:2], {"role": "tool", "content": long, "tool_call_id": "call_0"}]
+    _, _, facts = classify("api.m", {"gen_ai.input.messages": json.dumps(said)})
+    ((_, kept),) = facts["results"]
+    assert len(kept) < 1_000
+    assert read_call("terminal", "{}", kept).exit_code == 7
+
+
+@pytest.mark.parametrize(
+    ("said", "known"),
+    [("call_0c38b59ddb7d4367a418", True), ("S", False), ("S:3", False), ("", False), (5, False)],
+)
+def test_a_call_id_is_one_only_when_it_is_not_the_session(said: object, known: bool) -> None:
+    """hermes-otel 0.11 writes the session's id where the call's belongs."""
+    for name in ("tool.terminal", "approval.delete"):
+        _, _, facts = classify(name, {"session.id": "S", "gen_ai.tool.call.id": said})
+        assert facts.get("call_id") == (said if known else None)
+
+
 _TEXT_FACTS = {
     "session",
     "model",
@@ -430,4 +530,7 @@ _TEXT_FACTS = {
     "outcome",
 }
 _ALLOWED: dict[str, Any] = dict.fromkeys(Facts.__dataclass_fields__, int | float | bool)
-_ALLOWED.update(dict.fromkeys({*_TEXT_FACTS, "finish_reason", "final_status", "error", "decision"}, str))
+_ALLOWED.update(
+    dict.fromkeys({*_TEXT_FACTS, "finish_reason", "final_status", "error", "decision", "call_id"}, str)
+)
+_ALLOWED.update(dict.fromkeys(("calls", "results"), list))

@@ -1,0 +1,365 @@
+"""What Hermes is doing, read from its own `state.db` in every home and profile. Never writes, never waits.
+
+watch = Watch()              # the user's homes
+while True:
+    live.take(watch.poll())  # a few microseconds when nothing happened
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hermes_tui.hermes import state_query
+from hermes_tui.hermes.home import Home, homes
+from hermes_tui.hermes.registers import Openers, Processes, Registers
+from hermes_tui.hermes.state_file import StateFile
+from hermes_tui.hermes.state_query import RawSession, Schema
+from hermes_tui.model.state_rows import Forgotten, HolderRow, HomeRow, MessageRow, StateRow
+
+WINDOW = 2_000
+"""Messages that the first look takes in, over all sessions of a database."""
+
+_SESSIONS = 40  # of which a first look tells
+_HOT = 8  # whose row is read again with every commit
+_WATCHED = 80  # whose row is read again with a commit after some seconds
+_WATCHED_S = 2.0
+_PINNED = 5_000  # messages of a session that was asked for
+_LOOK_S = 0.05  # between two looks at a file that is at rest
+_REGISTERS_S = 0.5
+_HOMES_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A home that is watched: is a database there, and what is wrong with it ("" when nothing is)."""
+
+    home: Home
+    present: bool
+    trouble: str
+
+
+class StateDB:
+    """The database of one home. `poll` from one thread; `pin`, `result` and `arguments` from any."""
+
+    def __init__(
+        self,
+        home: Home,
+        *,
+        window: int = WINDOW,
+        revisions: Callable[[], int] | None = None,
+        processes: Processes | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.home = home
+        self._file = StateFile(home.state_db, clock)
+        self._window = window
+        self._revisions = revisions or itertools.count(1).__next__
+        self._processes = processes or Processes()
+        self._openers = Openers()
+        self._registers = Registers(home, self._processes)
+        self._clock = clock
+        self._look_s = self._next_s = float("-inf")
+        self._wanted: set[str] = set()
+        self._pins: dict[str, None] = {}
+        self._closed = False
+        self._seen = _Seen()
+        self._fresh = 0
+
+    @property
+    def present(self) -> bool:
+        return self._file.present
+
+    @property
+    def trouble(self) -> str:
+        """Why the database cannot be read, in a sentence; "" when it can, or is not there."""
+        return f"{self.home.state_db} {self._file.trouble}" if self._file.trouble else ""
+
+    def poll(self) -> list[StateRow]:
+        """What changed since the last call."""
+        rows: list[StateRow] = []
+        if self._wanted and self._seen.schema is not None:
+            rows += self._read_pinned()
+        now = self._clock()
+        if self._file.connected or now >= self._look_s:
+            self._look_s = now + _LOOK_S
+            rows += self._look()
+        if now >= self._next_s:
+            self._next_s = now + _REGISTERS_S
+            rows += self._registers.poll(self._revisions())
+            rows += self._look_around()
+        return rows
+
+    def _look(self) -> list[StateRow]:
+        if (found := self._file.poll(self._read)) is not None:
+            seen, changes = found
+            self._seen, self._fresh = seen, self._file.fresh
+            return changes
+        if not self._file.present and self._fresh != self._file.fresh:
+            self._seen, self._fresh = _Seen(), self._file.fresh
+            return [Forgotten(self.home.name, self._revisions())]
+        return []
+
+    def pin(self, session: str) -> None:
+        """Read all messages of a session, however old; seen at the next `poll`."""
+        if session not in self._pins:
+            self._pins[session] = None
+            self._wanted = self._wanted | {session}
+
+    def result(self, session: str, call: str) -> str | None:
+        """The whole result of a call, by the model's id of it."""
+        return self._file.once(lambda connection: state_query.whole_result(connection, session, call))
+
+    def arguments(self, session: str, call: str) -> str | None:
+        """The whole arguments of a call, as JSON text."""
+        return self._file.once(lambda connection: state_query.whole_arguments(connection, session, call))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _read(self, connection: sqlite3.Connection) -> tuple[_Seen, list[StateRow]]:
+        """All that is new to `self._seen`; changes nothing here, so that it may fail anywhere."""
+        revision = self._revisions()
+        seen, rows = self._seen.copy(), list[StateRow]()
+        if self._file.fresh != self._fresh or not seen.still_there(connection):
+            seen = _Seen()
+            if self._fresh:
+                rows.append(Forgotten(self.home.name, revision))
+        if seen.schema is None or seen.schema.version != state_query.schema_version(connection):
+            seen.schema = Schema(connection)
+        reading = _Reading(self.home.name, revision, connection, seen, seen.schema)
+        if seen.newest is None:
+            reading.begin(self._window)
+        reading.follow()
+        reading.describe(self._clock())
+        for session, pid, until_ns in seen.schema.holders(connection):
+            reading.hold(
+                HolderRow(self.home.name, revision, session, pid, self._processes.alive(pid), until_ns)
+            )
+        return seen, [*rows, *reading.rows]
+
+    def _read_pinned(self) -> list[StateRow]:
+        wanted, self._wanted = self._wanted, set()
+        revision, schema = self._revisions(), self._seen.schema
+        assert schema is not None
+        name = self.home.name
+
+        def read(connection: sqlite3.Connection) -> list[StateRow]:
+            reading = _Reading(name, revision, connection, self._seen.copy(), schema)
+            for session in wanted:
+                reading.whole(session)
+            return reading.rows
+
+        found = self._file.once(read)
+        if found is None:
+            self._wanted = self._wanted | wanted
+        return found or []
+
+    def _look_around(self) -> list[StateRow]:
+        """Whether anybody has the database open at all."""
+        closed = self._file.closed is True
+        if not closed and self._file.present and not self._file.connected:
+            closed = self._openers.closed(self.home.state_db) is True
+        if closed == self._closed:
+            return []
+        self._closed = closed
+        return [HomeRow(self.home.name, self._revisions(), closed)]
+
+
+class _Seen:
+    """What is known of a database: the newest message, and the sessions' rows as they were."""
+
+    def __init__(self) -> None:
+        self.schema: Schema | None = None
+        self.newest: int | None = None
+        self.owner = ""
+        self.sessions: dict[str, RawSession | None] = {}
+        self.described_s = float("-inf")
+        self.holders: dict[tuple[str, int], HolderRow] = {}
+
+    def copy(self) -> _Seen:
+        other = _Seen()
+        other.schema, other.newest, other.owner = self.schema, self.newest, self.owner
+        other.sessions, other.holders = dict(self.sessions), dict(self.holders)
+        other.described_s = self.described_s
+        return other
+
+    def still_there(self, connection: sqlite3.Connection) -> bool:
+        """Whether this is the database it was: the newest message is still the same one."""
+        if not self.newest:
+            return True
+        row = connection.execute("SELECT session_id FROM messages WHERE id = ?", (self.newest,)).fetchone()
+        return row is not None and row[0] == self.owner
+
+    def watch(self, session: str) -> None:
+        """Keep reading this session's row; the one that was quiet for longest makes room."""
+        self.sessions[session] = self.sessions.pop(session, None)
+        while len(self.sessions) > _WATCHED:
+            del self.sessions[next(iter(self.sessions))]
+
+
+class _Reading:
+    """One reading of a database into rows."""
+
+    def __init__(
+        self, home: str, revision: int, connection: sqlite3.Connection, seen: _Seen, schema: Schema
+    ) -> None:
+        self.rows: list[StateRow] = []
+        self._home, self._revision = home, revision
+        self._connection, self._seen, self._schema = connection, seen, schema
+
+    def begin(self, window: int) -> None:
+        """The first look: where the newest messages begin, and whose they are."""
+        newest = state_query.newest_messages(self._connection, window)
+        sessions = list(dict.fromkeys(session for _, session in newest))[:_SESSIONS]
+        for session in reversed([*sessions, *self._schema.newest_sessions(self._connection, 10)]):
+            self._seen.watch(session)
+        told = set(sessions)
+        oldest = min((name for name, session in newest if session in told), default=1)
+        self._seen.newest = oldest - 1
+
+    def follow(self) -> None:
+        """Messages that came since."""
+        seen = self._seen
+        while page := self._schema.after(self._connection, seen.newest or 0):
+            for raw in page:
+                row = state_query.message_row(self._home, self._revision, raw)
+                self.rows.append(row)
+                seen.newest, seen.owner = row.id, raw[1]
+                seen.watch(row.session)
+            if len(page) < state_query.PAGE:
+                return
+
+    def describe(self, now_s: float) -> None:
+        """Rows of the sessions table that changed, and sessions that are gone or lost messages.
+
+        Older versions of Hermes keep a long private text in each row, which SQLite has to skip page by
+        page: so only a few are looked at every time.
+        """
+        seen, schema = self._seen, self._schema
+        for session in schema.newest_sessions(self._connection, 3):
+            if session not in seen.sessions:
+                seen.watch(session)
+        looked_at = list(seen.sessions)
+        if now_s - seen.described_s < _WATCHED_S:
+            looked_at = looked_at[-_HOT:]
+        else:
+            seen.described_s = now_s
+        found = schema.described(self._connection, looked_at)
+        for session in looked_at:
+            known, raw = seen.sessions[session], found.get(session)
+            if raw is None:
+                if known is not None:
+                    del seen.sessions[session]
+                    self.rows.append(Forgotten(self._home, self._revision, session))
+                continue
+            if raw == known:
+                continue
+            seen.sessions[session] = raw
+            if known is not None and _lost_some(known, raw):
+                self.rows.append(Forgotten(self._home, self._revision, session))
+                self.whole(session)
+            self.rows.append(state_query.session_row(self._home, self._revision, raw))
+
+    def whole(self, session: str) -> None:
+        """All messages of a session, as far as they are bounded, and its row."""
+        found: list[MessageRow] = []
+        before = 2**63 - 1
+        while len(found) < _PINNED and (page := self._schema.before(self._connection, session, before)):
+            found += [state_query.message_row(self._home, self._revision, raw) for raw in page]
+            before = found[-1].id
+        self.rows += reversed(found)
+        for raw in self._schema.described(self._connection, [session]).values():
+            self.rows.append(state_query.session_row(self._home, self._revision, raw))
+
+    def hold(self, row: HolderRow) -> None:
+        """Who is in a turn, if that is news."""
+        known = self._seen.holders.get((row.session, row.pid))
+        if known is None or (known.alive, known.until_ns) != (row.alive, row.until_ns):
+            self._seen.holders[row.session, row.pid] = row
+            self.rows.append(row)
+
+
+def _lost_some(known: RawSession, raw: RawSession) -> bool:
+    (rewinds, count), (rewinds_now, count_now) = state_query.rewound(known), state_query.rewound(raw)
+    return rewinds_now != rewinds or count_now < count
+
+
+class Watch:
+    """The databases of several homes; profiles that are made later are found."""
+
+    def __init__(
+        self,
+        more: Iterable[str | Path] = (),
+        *,
+        find: Callable[[], Sequence[Home]] | None = None,
+        window: int = WINDOW,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        named = tuple(more)
+        self._find = find or (lambda: homes(named))
+        self._window = window
+        self._clock = clock
+        self._revisions = itertools.count(1)
+        self._processes = Processes()
+        self._databases: dict[Path, StateDB] = {}
+        self._found_s = float("-inf")
+
+    def poll(self) -> list[StateRow]:
+        """What changed in any of them since the last call; from one thread."""
+        now = self._clock()
+        rows: list[StateRow] = []
+        if now - self._found_s >= _HOMES_S:
+            self._found_s = now
+            rows += self._refind()
+        for database in self._databases.values():
+            rows += database.poll()
+        return rows
+
+    def watched(self) -> list[Watched]:
+        """Every home that is watched, and how it is."""
+        found = list(self._databases.values())
+        return [Watched(each.home, each.present, each.trouble) for each in found]
+
+    def pin(self, session: str) -> None:
+        """Read all messages of a session, in whichever home it is."""
+        for database in list(self._databases.values()):
+            database.pin(session)
+
+    def result(self, session: str, call: str) -> str | None:
+        """The whole result of a call; from any thread."""
+        found = (database.result(session, call) for database in list(self._databases.values()))
+        return next((text for text in found if text is not None), None)
+
+    def arguments(self, session: str, call: str) -> str | None:
+        """The whole arguments of a call, as JSON text; from any thread."""
+        found = (database.arguments(session, call) for database in list(self._databases.values()))
+        return next((text for text in found if text is not None), None)
+
+    def close(self) -> None:
+        for database in self._databases.values():
+            database.close()
+
+    def _refind(self) -> list[StateRow]:
+        rows: list[StateRow] = []
+        there = {home.path: home for home in self._find() if os.path.isdir(home.path)}
+        for path in list(self._databases):
+            if path not in there:
+                gone = self._databases.pop(path)
+                gone.close()
+                rows.append(Forgotten(gone.home.name, next(self._revisions)))
+        for path, home in there.items():
+            if path not in self._databases:
+                self._databases[path] = StateDB(
+                    home,
+                    window=self._window,
+                    revisions=self._revisions.__next__,
+                    processes=self._processes,
+                    clock=self._clock,
+                )
+        return rows

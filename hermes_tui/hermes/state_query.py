@@ -1,0 +1,279 @@
+"""Rows of a `state.db`, whatever its version: named columns where they are there, nothing else.
+
+Read in Hermes' `hermes_state_common.py` and `hermes_state_messages.py`; the schema is Hermes' own and
+changes. `sessions.system_prompt` is private and never selected.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from hermes_tui.hermes.state_file import Unusable
+from hermes_tui.model.shorten import as_json, shorten
+from hermes_tui.model.span import NANOSECONDS
+from hermes_tui.model.state_rows import CallRow, MessageRow, SessionRow
+
+RESULT_CHARS = 2_000  # of a tool's result or arguments that are kept
+PAGE = 200  # messages a statement returns at most
+_TEXT_CHARS = 4_000  # of a prompt or an answer
+_READ_BYTES = 256 * 1024  # of a single value that are read
+_NAMES = 500  # placeholders in one statement; SQLite allows at least 999
+_PARTS = "\0json:"  # before content that is not plain text
+_PID = re.compile(r"(?:^|:)pid=(\d{1,9})(?::|$)")
+
+MESSAGE_COLUMNS = (
+    "id", "session_id", "role", "tool_call_id", "tool_name", "timestamp", "finish_reason", "active",
+    "compacted", "_compressed_summary",
+)  # fmt: skip
+SESSION_COLUMNS = (
+    "id", "source", "model", "parent_session_id", "title", "cwd", "profile_name", "started_at", "ended_at",
+    "end_reason", "last_activity_at", "message_count", "api_call_count", "input_tokens", "output_tokens",
+    "cache_read_tokens", "cache_write_tokens", "reasoning_tokens", "estimated_cost_usd",
+    "actual_cost_usd", "cost_status", "rewind_count",
+)  # fmt: skip
+_NEEDED = {"messages": {"id", "session_id", "role"}, "sessions": {"id"}}
+
+RawSession = tuple[Any, ...]
+
+
+class Schema:
+    """Which of the wanted columns a database has. Raises Unusable when it is no Hermes database."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.version = schema_version(connection)
+        self.messages = _columns(connection, "messages")
+        self.sessions = _columns(connection, "sessions")
+        self.leases = {"conversation_id", "holder", "expires_at"} <= _columns(
+            connection, "session_turn_leases"
+        )
+        for table, needed in _NEEDED.items():
+            if missing := needed - getattr(self, table):
+                if not getattr(self, table) and table == "sessions":
+                    continue  # its messages alone say what runs
+                raise Unusable(f"has no {table}.{min(missing)}; is it Hermes' own?")
+        self._message = ", ".join(
+            [
+                *(_named(name, self.messages) for name in MESSAGE_COLUMNS),
+                _start("content", self.messages, _READ_BYTES),
+                _length("content", self.messages),
+                _start("tool_calls", self.messages, _READ_BYTES),
+            ]
+        )
+        self._session = ", ".join(_named(name, self.sessions) for name in SESSION_COLUMNS)
+
+    def after(self, connection: sqlite3.Connection, message: int) -> list[Any]:
+        """Raw messages with a higher id, the oldest first; a page at most."""
+        return connection.execute(
+            f"SELECT {self._message} FROM messages WHERE id > ? ORDER BY id LIMIT ?", (message, PAGE)
+        ).fetchall()
+
+    def before(self, connection: sqlite3.Connection, session: str, message: int) -> list[Any]:
+        """Raw messages of a session with a lower id, the newest first; a page at most."""
+        return connection.execute(
+            f"SELECT {self._message} FROM messages WHERE session_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
+            (session, message, PAGE),
+        ).fetchall()
+
+    def described(self, connection: sqlite3.Connection, sessions: Iterable[str]) -> dict[str, RawSession]:
+        """Raw rows of the sessions table by id."""
+        if not self.sessions:
+            return {}
+        found: dict[str, RawSession] = {}
+        wanted = list(sessions)
+        for at in range(0, len(wanted), _NAMES):
+            some = wanted[at : at + _NAMES]
+            places = ", ".join("?" * len(some))
+            rows = connection.execute(
+                f"SELECT {self._session} FROM sessions WHERE id IN ({places})", some
+            ).fetchall()
+            found.update((_str(row[0]), row) for row in rows)
+        return found
+
+    def newest_sessions(self, connection: sqlite3.Connection, limit: int) -> list[str]:
+        """Ids of the sessions that were made last, also those without a message."""
+        if "started_at" not in self.sessions:
+            return []
+        rows = connection.execute(
+            "SELECT id FROM sessions ORDER BY started_at DESC LIMIT ?", (limit,)
+        ).fetchall()
+        return [_str(row[0]) for row in rows]
+
+    def holders(self, connection: sqlite3.Connection) -> list[tuple[str, int, int]]:
+        """(session, pid, until ns) of the turns that a process says it is in."""
+        if not self.leases:
+            return []
+        rows = connection.execute(
+            "SELECT conversation_id, holder, expires_at FROM session_turn_leases LIMIT ?", (_NAMES,)
+        ).fetchall()
+        found = [(_str(name), _PID.search(_str(holder)), moment(until)) for name, holder, until in rows]
+        return [(name, int(pid[1]), until) for name, pid, until in found if pid is not None]
+
+
+def schema_version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA schema_version").fetchone()
+    return int(version)
+
+
+def newest_messages(connection: sqlite3.Connection, limit: int) -> list[tuple[int, str]]:
+    """(id, session) of the newest messages, the newest first."""
+    rows = connection.execute(
+        "SELECT id, session_id FROM messages ORDER BY id DESC LIMIT ?", (limit,)
+    ).fetchall()
+    return [(_int(name), _str(session)) for name, session in rows]
+
+
+def whole_result(connection: sqlite3.Connection, session: str, call: str) -> str | None:
+    """The whole result of a call."""
+    row = connection.execute(
+        "SELECT content FROM messages WHERE session_id = ? AND tool_call_id = ? ORDER BY id DESC LIMIT 1",
+        (session, call),
+    ).fetchone()
+    return None if row is None else content(row[0])
+
+
+def whole_arguments(connection: sqlite3.Connection, session: str, call: str) -> str | None:
+    """The whole arguments of a call, as JSON text."""
+    rows = connection.execute(
+        "SELECT tool_calls FROM messages WHERE session_id = ? AND instr(tool_calls, ?) > 0 "
+        "ORDER BY id DESC LIMIT 5",
+        (session, call),
+    ).fetchall()
+    calls = (each for row in rows for each in _calls(row[0], str))
+    return next((each.arguments for each in calls if each.id == call), None)
+
+
+def message_row(home: str, revision: int, raw: Sequence[Any]) -> MessageRow:
+    """A message from what `Schema.after` selects."""
+    (name, session, role, call, tool, at, finish, active, compacted, summary, text, size, calls) = raw
+    text = content(text)
+    role = _str(role)
+    limit = RESULT_CHARS if role == "tool" else _TEXT_CHARS
+    return MessageRow(
+        home=home,
+        revision=revision,
+        id=_int(name),
+        session=_str(session),
+        role=role,
+        text=shorten(text, RESULT_CHARS) if role == "tool" else text[:limit],
+        size=_int(size),
+        tool_call_id=_str(call) or None,
+        tool_name=_str(tool) or None,
+        calls=tuple(_calls(calls, lambda arguments: shorten(arguments, _TEXT_CHARS))),
+        at_ns=moment(at),
+        finish_reason=_str(finish) or None,
+        active=active is None or bool(active) or bool(compacted),
+        summary=bool(summary),
+    )
+
+
+def session_row(home: str, revision: int, raw: RawSession) -> SessionRow:
+    """A session from what `Schema.described` selects."""
+    (name, source, model, parent, title, cwd, profile, started, ended, reason, heard, messages, api_calls,
+     given, got, cache_read, cache_write, reasoning, estimated, actual, status, _) = raw  # fmt: skip
+    cost = _float(actual)
+    if cost is None and status != "unknown":
+        cost = _float(estimated)
+    return SessionRow(
+        home=home,
+        revision=revision,
+        id=_str(name),
+        source=_str(source) or None,
+        model=_str(model) or None,
+        parent=_str(parent) or None,
+        title=_str(title) or None,
+        cwd=_str(cwd) or None,
+        profile=_str(profile) or None,
+        started_ns=moment(started),
+        ended_ns=moment(ended),
+        end_reason=_str(reason) or None,
+        heard_ns=moment(heard),
+        messages=_int(messages),
+        api_calls=_int(api_calls),
+        input_tokens=_int(given),
+        output_tokens=_int(got),
+        cache_read_tokens=_int(cache_read),
+        cache_write_tokens=_int(cache_write),
+        reasoning_tokens=_int(reasoning),
+        cost=cost,
+    )
+
+
+def rewound(raw: RawSession) -> tuple[int, int]:
+    """(how often messages were taken back, how many there are): what tells that some are gone."""
+    return _int(raw[-1]), _int(raw[SESSION_COLUMNS.index("message_count")])
+
+
+def content(value: Any) -> str:
+    """A message's content as text; of several parts those that are text."""
+    text = _str(value)
+    if not text.startswith(_PARTS):
+        return text
+    try:
+        parts = json.loads(text[len(_PARTS) :], strict=False)
+    except (ValueError, RecursionError):
+        return text[len(_PARTS) :]
+    if not isinstance(parts, list):
+        return as_json(parts)
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "\n".join(each for each in texts if isinstance(each, str))
+
+
+def moment(value: Any) -> int:
+    """Nanoseconds since the epoch from seconds; 0 for what is no time."""
+    seconds = _float(value)
+    return 0 if seconds is None or not 0 < seconds < 2**33 else round(seconds * NANOSECONDS)
+
+
+def _calls(text: Any, arguments: Callable[[str], str]) -> list[CallRow]:
+    try:
+        listed = json.loads(_str(text), strict=False) if text else []
+    except (ValueError, TypeError, RecursionError):
+        return []
+    found = []
+    for each in listed if isinstance(listed, list) else []:
+        if not isinstance(each, dict):
+            continue
+        function = each.get("function")
+        function = function if isinstance(function, dict) else each
+        given = function.get("arguments")
+        given = given if isinstance(given, str) else as_json(given or {})
+        name = _str(each.get("id") or each.get("call_id"))
+        found.append(CallRow(name, _str(function.get("name")), arguments(given)))
+    return found
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()}
+
+
+def _named(name: str, there: set[str]) -> str:
+    return f'"{name}"' if name in there else "NULL"
+
+
+def _start(name: str, there: set[str], limit: int) -> str:
+    # As bytes, because SQLite's texts end at a NUL, with which Hermes marks content of several parts.
+    return f'substr(CAST("{name}" AS BLOB), 1, {limit})' if name in there else "NULL"
+
+
+def _length(name: str, there: set[str]) -> str:
+    return f'length(CAST("{name}" AS BLOB))' if name in there else "0"
+
+
+def _str(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+def _int(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**63 else 0
+
+
+def _float(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and abs(value) < 2**60 else None

@@ -1,0 +1,84 @@
+"""What a session does at this moment, by Hermes' records, by its spans, or by both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hermes_tui.model.doing import Doing, State, doing
+from hermes_tui.model.joined import Item, JoinedTurn
+from hermes_tui.model.live import Live
+from hermes_tui.model.live_turns import LiveCall
+from hermes_tui.model.span import NANOSECONDS, Role, Span
+from hermes_tui.model.turns import Turn, members
+
+_ENDS = frozenset({"completed", "interrupted", "failed"})
+_TOGETHER_NS = NANOSECONDS  # a turn's last record and the end of its span are not further apart
+
+
+def present(session: str, live: Live, turns: Sequence[JoinedTurn], now_ns: int) -> Doing:
+    """What a session does at `now_ns`. `turns` are its joined turns, as far as there are spans.
+
+    Hermes' records are the newer word, unless spans say that the turn is over (a model call that failed
+    for good leaves no record), or go on long after the last record.
+    """
+    said = _by_spans(turns, now_ns)
+    part = live.session(session)
+    if part is None or not part.turns:
+        return said or doing(live, session, now_ns)
+    found = doing(live, session, now_ns)
+    newest = next((joined for joined in reversed(turns) if joined.turn is not None), None)
+    if newest is None or newest.turn is None or said is None:
+        return found
+    over = said.state is State.IDLE and newest.turn.status(now_ns) in _ENDS
+    if over and found.state is not State.IDLE:
+        return said if newest.turn.end_ns >= part.turns[-1].last_ns - _TOGETHER_NS else found
+    if found.state is State.IDLE and said.state is not State.IDLE and not _later(turns):
+        newer = said.heard_ns > found.heard_ns + _TOGETHER_NS
+        return said if newer and not live.closed(part.home) else found
+    return found
+
+
+def _later(turns: Sequence[JoinedTurn]) -> bool:
+    """Whether the newest turn is only a background review, which is nobody's waiting."""
+    return bool(turns) and turns[-1].turn is not None and turns[-1].turn.review
+
+
+def _by_spans(turns: Sequence[JoinedTurn], now_ns: int) -> Doing | None:
+    """What spans alone say; None when there are none."""
+    own = [joined for joined in turns if joined.turn is not None and not joined.turn.review]
+    if not own:
+        return None
+    joined, turn = own[-1], own[-1].turn
+    assert turn is not None
+    heard = max(turn.totals.last_ns, turn.start_ns)
+    if turn.status(now_ns) != "running":
+        gone = turn.status(now_ns) == "unknown"
+        return Doing(since_ns=heard if gone else turn.end_ns, gone=gone, heard_ns=heard)
+    for node in members(turn):
+        span = node.span
+        if span is not None and span.running and span.role is Role.APPROVAL:
+            call = (_call(span.tool or "terminal", span.target, span), span.start_ns)
+            return Doing(State.APPROVAL, span.start_ns, (call,), heard_ns=heard)
+    running = [(_running(item), item.start_ns) for item in joined.items if item.open]
+    if running:
+        return Doing(State.TOOL, min(since for _, since in running), tuple(running), heard_ns=heard)
+    return Doing(State.MODEL, _quiet_since(turn), heard_ns=heard)
+
+
+def _quiet_since(turn: Turn) -> int:
+    """Since when a running turn waits for its model: the last end of anything, or a model call's start."""
+    spans = [node.span for node in members(turn) if node.span is not None]
+    calls = [span.start_ns for span in spans if span.running and span.role is Role.MODEL_CALL]
+    ends = [span.end_ns for span in spans if not span.running]
+    return max(calls or ends or [turn.start_ns])
+
+
+def _running(item: Item) -> LiveCall:
+    key = (item.session, item.id or item.tool)
+    return LiveCall(
+        key, item.id, item.tool, item.arguments, item.start_ns, command=item.command, target=item.target
+    )
+
+
+def _call(tool: str, target: str | None, span: Span) -> LiveCall:
+    return LiveCall((span.session or "", span.span_id.hex()), "", tool, "", span.start_ns, command=target)

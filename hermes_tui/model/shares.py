@@ -1,0 +1,109 @@
+"""The tools and model calls of every session, found by time, whichever trace they are in."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable
+
+from hermes_tui.model.pairing import SpanKey
+from hermes_tui.model.span import Role, Span
+from hermes_tui.model.turns import TraceView, members
+
+Placed = tuple[Span, SpanKey]
+"""A span with the key of the turn that it is in."""
+
+Stretch = tuple[int, int]
+"""From when to when, both included."""
+
+
+class Shares:
+    """`replace` a trace when it changed, ask for what was `between` two times."""
+
+    def __init__(self) -> None:
+        self._traces: dict[bytes, _Trace] = {}
+        self._order: dict[str, list[tuple[int, int, bytes]]] = {}
+        self._reach: dict[str, list[int]] = {}
+
+    def replace(self, trace_id: bytes, view: TraceView | None) -> dict[str, list[Stretch]]:
+        """Take a trace as it is now; by session when anything in it was, or is."""
+        moved: dict[str, list[Stretch]] = {}
+        if (known := self._traces.pop(trace_id, None)) is not None:
+            for session, (first, last) in known.stretches.items():
+                moved.setdefault(session, []).append((first, last))
+                order = self._order[session]
+                at = bisect_left(order, (first, last, trace_id))
+                del order[at]
+                self._measure(session, at)
+        if view is not None:
+            trace = self._traces[trace_id] = _Trace(view)
+            for session, (first, last) in trace.stretches.items():
+                moved.setdefault(session, []).append((first, last))
+                order = self._order.setdefault(session, [])
+                at = bisect_left(order, (first, last, trace_id))
+                order.insert(at, (first, last, trace_id))
+                self._measure(session, at)
+        return moved
+
+    def between(self, session: str, since: int, until: int) -> tuple[list[Placed], list[Placed]]:
+        """A session's tools that began, its model calls that ended, from `since` on and before `until`."""
+        order, reach = self._order.get(session, []), self._reach.get(session, [])
+        tools: list[Placed] = []
+        models: list[Placed] = []
+        at = bisect_left(order, (until, 0, b"")) - 1
+        while at >= 0 and reach[at] >= since:
+            if order[at][1] >= since:
+                trace = self._traces[order[at][2]]
+                tools += _cut_out(trace.tools[session], since, until, by_start)
+                models += _cut_out(trace.models[session], since, until, by_end)
+            at -= 1
+        return sorted(tools, key=by_start), sorted(models, key=by_end)
+
+    def _measure(self, session: str, at: int) -> None:
+        """How far the traces up to each one reach, from place `at` on."""
+        order, reach = self._order[session], self._reach.setdefault(session, [])
+        del reach[at:]
+        for _, last, _ in order[at:]:
+            reach.append(max(last, reach[-1]) if reach else last)
+
+
+class _Trace:
+    """What matters here of one trace: by session its tools (by start) and its model calls (by end)."""
+
+    __slots__ = ("models", "stretches", "tools")
+
+    def __init__(self, view: TraceView) -> None:
+        self.tools: dict[str, list[Placed]] = {}
+        self.models: dict[str, list[Placed]] = {}
+        for turn in view.turns:
+            for node in members(turn):
+                if (span := node.span) is None or span.role not in (Role.TOOL, Role.MODEL_CALL):
+                    continue
+                session = view.owners[node.span_id]
+                into = self.tools if span.role is Role.TOOL else self.models
+                into.setdefault(session, []).append((span, turn.key))
+        for session in {*self.tools, *self.models}:
+            self.tools.setdefault(session, []).sort(key=by_start)
+            self.models.setdefault(session, []).sort(key=by_end)
+        self.stretches = {session: self._stretch(session) for session in self.tools}
+
+    def _stretch(self, session: str) -> Stretch:
+        tools, models = self.tools[session], self.models[session]
+        times = [each.start_ns for each, _ in (*tools[:1], *tools[-1:])]
+        times += [each.end_ns for each, _ in (*models[:1], *models[-1:])]
+        return min(times), max(times)
+
+
+def by_start(placed: Placed) -> tuple[int, bytes]:
+    return placed[0].start_ns, placed[0].span_id
+
+
+def by_end(placed: Placed) -> tuple[int, bytes]:
+    return placed[0].end_ns, placed[0].span_id
+
+
+def _cut_out(
+    placed: list[Placed], since: int, until: int, key: Callable[[Placed], tuple[int, bytes]]
+) -> list[Placed]:
+    """Those of a sorted list from `since` on and before `until`."""
+    first, last = bisect_left(placed, (since, b""), key=key), bisect_left(placed, (until, b""), key=key)
+    return placed[first:last]

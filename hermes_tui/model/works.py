@@ -1,0 +1,214 @@
+"""What one session did about one prompt: every call once, whoever told of it. The inside of `joined`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from hermes_tui.model.live_turns import CallKey, LiveTurn
+from hermes_tui.model.pairing import Ask, SpanKey, gather, pair
+from hermes_tui.model.results import COMMAND_TOOLS, read_call
+from hermes_tui.model.shares import Placed
+from hermes_tui.model.span import NANOSECONDS, Outcome, Span
+from hermes_tui.model.turns import Turn
+
+AWAITED_NS = 30 * NANOSECONDS
+"""A call whose span has not come so long after it ended is known from records alone."""
+
+
+class Source(StrEnum):
+    """Who told of a call."""
+
+    STATE = "state"  # Hermes' own records
+    MODEL = "model"  # the span of the model call that asked for it
+    SPAN = "span"  # its own
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One tool call. `key` stays the same when its span comes; `also` is then the span's.
+
+    `outcome` and `exit_code` are the best that is known, `completed` says from where when its own span
+    lacks or contradicts them; `full` where its whole result is: in Hermes' records (by session and `id`)
+    or in the model call's span `answered_by`. `end_ns` 0: nobody knows of an end; `dropped`: there will
+    be no result. `under` is the call whose subagent made this one.
+    """
+
+    key: CallKey | SpanKey
+    session: str
+    tool: str
+    sources: frozenset[Source]
+    asked_ns: int
+    start_ns: int
+    end_ns: int
+    id: str = ""
+    also: SpanKey | None = None
+    span: Span | None = None
+    arguments: str = ""
+    command: str | None = None
+    target: str | None = None
+    cwd: str | None = None
+    outcome: Outcome | None = None
+    exit_code: int | None = None
+    completed: Source | None = None
+    truncated: bool = False
+    full: Source | None = None
+    result: str | None = None
+    asked_by: SpanKey | None = None
+    answered_by: SpanKey | None = None
+    dropped: bool = False
+    under: CallKey | SpanKey | None = None
+
+    @property
+    def open(self) -> bool:
+        """Asked for or begun, and nobody knows of its end."""
+        return not self.end_ns and not self.dropped
+
+    def lost(self, turn: Turn | None, now_ns: int) -> bool:
+        """Whether its span should have come by now: it was lost, or made one with another's."""
+        if self.span is not None or self.open:
+            return False
+        end = self.end_ns or self.asked_ns
+        root = turn.span if turn is not None else None
+        if root is not None and not root.running and root.end_ns >= end:
+            return True
+        return now_ns - end > AWAITED_NS
+
+
+@dataclass(slots=True)
+class Work:
+    """The calls of a session about one prompt, each with the key of the turn that its span is in, and all
+    turns there are spans of its time in.
+    """
+
+    session: str
+    live: LiveTurn | None
+    items: list[tuple[Item, SpanKey | None]] = field(default_factory=list)
+    homes: set[SpanKey] = field(default_factory=set)
+    under: CallKey | SpanKey | None = None
+    made: dict[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = field(default_factory=dict)
+
+    def hang(self, under: CallKey | SpanKey | None) -> None:
+        """Say whose subagent made these calls."""
+        if self.under != under:
+            self.items = [(replace(item, under=under), home) for item, home in self.items]
+            self.under = under
+
+
+def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
+    """Everything that is known of a session's calls in a stretch of time, each call once.
+
+    What has not changed since the last time stays the same object.
+    """
+    live, session = work.live, work.session
+    asks = gather(session, live.calls if live is not None else (), [span for span, _ in models])
+    pairs = pair(asks, [span for span, _ in tools])
+    homes = {span_key(span): home for span, home in models}
+    known, work.made = work.made, {}
+    items: list[tuple[Item, SpanKey | None]] = []
+    for number, ask in enumerate(asks):
+        span, home = tools[pairs[number]] if number in pairs else (None, None)
+        if home is None and ask.asked_by is not None:
+            home = homes[ask.asked_by]
+        parts = (ask.live, span, ask.asked_by, ask.answered_by, ask.result, ask.dropped)
+        before = known.get(ask.key)
+        item = before[1] if before is not None and _same(before[0], parts) else _asked(session, ask, span)
+        work.made[ask.key] = parts, item
+        items.append((item, home))
+    taken = set(pairs.values())
+    items += [(_unasked(session, span), home) for at, (span, home) in enumerate(tools) if at not in taken]
+    if len(items) > len(asks):
+        items.sort(key=lambda pair: pair[0].asked_ns or pair[0].start_ns)
+    work.items, work.homes, under = items, {home for _, home in (*tools, *models)}, work.under
+    work.under = None
+    work.hang(under)
+
+
+def _same(before: tuple[object, ...], parts: tuple[object, ...]) -> bool:
+    return all(one is other or one == other for one, other in zip(before, parts, strict=True))
+
+
+def span_key(span: Span) -> SpanKey:
+    return span.trace_id, span.span_id
+
+
+def _asked(session: str, ask: Ask, span: Span | None) -> Item:
+    """A call that somebody asked for, with its span when that has come."""
+    live = ask.live
+    sources = [Source.STATE] * (live is not None) + [Source.MODEL] * (ask.asked_by is not None)
+    outcome, exit_code, source = _judge(ask, span)
+    said = (None, None) if span is None else (_outcome(span), span.exit_code)
+    result = live.result if live is not None and live.ended_ns else ask.result
+    return Item(
+        key=ask.key,
+        also=span_key(span) if span is not None else None,
+        session=session,
+        id=ask.id,
+        tool=ask.tool,
+        arguments=ask.arguments,
+        command=ask.command or (span.command if span is not None else None),
+        target=ask.target or (span.target if span is not None else None),
+        cwd=ask.cwd or (span.cwd if span is not None else None),
+        sources=frozenset([*sources, *([Source.SPAN] if span is not None else [])]),
+        asked_ns=ask.asked_ns,
+        start_ns=span.start_ns if span is not None else ask.asked_ns,
+        end_ns=(span.end_ns if span is not None else 0) or ask.ended_ns,
+        span=span,
+        outcome=outcome,
+        exit_code=exit_code,
+        completed=source if source is not Source.SPAN and (outcome, exit_code) != said else None,
+        truncated=span is not None and span.truncated,
+        full=_full(ask),
+        result=result,
+        asked_by=ask.asked_by,
+        answered_by=ask.answered_by,
+        dropped=ask.dropped and span is None,
+    )
+
+
+def _unasked(session: str, span: Span) -> Item:
+    """A tool span that nobody is known to have asked for."""
+    return Item(
+        key=span_key(span),
+        also=span_key(span),
+        session=session,
+        id=span.call_id or "",
+        tool=span.tool or span.name,
+        command=span.command,
+        target=span.target,
+        cwd=span.cwd,
+        sources=frozenset({Source.SPAN}),
+        asked_ns=0,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
+        span=span,
+        outcome=_outcome(span),
+        exit_code=span.exit_code,
+        truncated=span.truncated,
+    )
+
+
+def _judge(ask: Ask, span: Span | None) -> tuple[Outcome | None, int | None, Source | None]:
+    """How a call ended by the best source: Hermes' record of the whole result, what the model was told of
+    it, its own span.
+    """
+    if ask.live is not None and ask.live.ended_ns:
+        if ask.live.outcome not in (None, Outcome.UNKNOWN):
+            return ask.live.outcome, ask.live.exit_code, Source.STATE
+    elif ask.result is not None and ask.tool in COMMAND_TOOLS:
+        read = read_call(ask.tool, ask.arguments, ask.result)
+        if read.outcome is not Outcome.UNKNOWN:
+            return read.outcome, read.exit_code, Source.MODEL
+    if span is None:
+        return None, None, None
+    return _outcome(span), span.exit_code, Source.SPAN
+
+
+def _full(ask: Ask) -> Source | None:
+    if ask.live is not None and ask.live.ended_ns and ask.id:
+        return Source.STATE
+    return Source.MODEL if ask.answered_by is not None else None
+
+
+def _outcome(span: Span) -> Outcome | None:
+    return Outcome(span.outcome) if span.outcome else None
