@@ -49,6 +49,15 @@ def clean_environment(**said: str) -> dict[str, str]:
     return {**kept, "HERMES_TRACE_CONFIG": os.devnull, **said}
 
 
+HEEDING = [
+    sys.executable,
+    "-c",
+    "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "runpy.run_module('hermes_tui', run_name='__main__', alter_sys=True)",
+]
+"""The program, heeding SIGINT: what is started in the background of a shell inherits that it is ignored."""
+
+
 def run_cli(
     *arguments: str, environment: Mapping[str, str] | None = None, text: bool = True, **said: Any
 ) -> subprocess.CompletedProcess[Any]:

@@ -7,7 +7,6 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from hermes_tui.relay.lock import find
 from tests.fake_mlflow import FakeMLflow
 from tests.processes import (
     DEADLINE_S,
+    HEEDING,
     Destination,
     RelayProcess,
     Reply,
@@ -481,11 +481,9 @@ def test_many_at_once_share_relays(scene: Scene, mlflow: FakeMLflow) -> None:
 
 
 def begin(scene: Scene, *arguments: str, **said: Any) -> subprocess.Popen[bytes]:
-    """A command that goes on by itself, and heeds SIGINT: whoever runs in the background ignores it."""
-    heed = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    run = "runpy.run_module('hermes_tui', run_name='__main__', alter_sys=True)"
+    """A command that goes on by itself."""
     return subprocess.Popen(
-        [sys.executable, "-c", heed + run, *arguments, "--state-dir", str(scene.state.path)],
+        [*HEEDING, *arguments, "--state-dir", str(scene.state.path)],
         env=clean_environment(),
         **{"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **said},
     )

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +25,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.live_turns import LiveCall
-from tests.processes import clean_environment
+from tests.processes import HEEDING, clean_environment
 from tests.state_player import StatePlayer, moved, state_events
 from tests.support import SECOND, body_of, caught_up, store, wait_for, wire_span
 
@@ -194,9 +193,7 @@ def test_a_line_is_short_and_harmless(state: State, command: str) -> None:
 def test_following_prints_what_changes(tmp_path: Path, player: StatePlayer) -> None:
     ask(player, calls=None)
     command = [
-        sys.executable,
-        "-m",
-        "hermes_tui",
+        *HEEDING,
         "now",
         "--json",
         "--follow",
@@ -229,7 +226,7 @@ def test_a_status_bar_gets_a_line_a_second_at_most(tmp_path: Path, player: State
     player.play(
         moved(state_events("v123_slow_tool")[:8], time.time() - state_events("v123_slow_tool")[0].wall)
     )
-    command = [sys.executable, "-m", "hermes_tui", "now", "--format", "line", "--follow"]
+    command = [*HEEDING, "now", "--format", "line", "--follow"]
     environment = clean_environment(
         HERMES_TRACE_STATE_DIR=str(tmp_path / "state"), HERMES_HOME=str(tmp_path / "home")
     )
