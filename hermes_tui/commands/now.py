@@ -94,7 +94,7 @@ def _follow(present: Present, form: str, as_json: bool) -> None:
                     click.echo(words)
                     sys.stdout.flush()
                 said, told, told_s = words, state, now_s
-        time.sleep(_LOOK_S)
+        time.sleep(_LOOK_S)  # two other programs' files: there is nothing to be woken by
 
 
 def _say(found: Sequence[Now], now_ns: int, form: str, as_json: bool, indent: int | None = 2) -> str:

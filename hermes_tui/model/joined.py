@@ -284,8 +284,8 @@ class Joined:
 
     def _turn(self, place: AnyTurnKey) -> JoinedTurn | None:
         places = self._places
-        turn = places.turns.get(place)  # type: ignore[arg-type]
-        live = places.heads.get(place) if turn is not None else places.lives.get(place)  # type: ignore[arg-type]
+        turn = places.turns.get(place)
+        live = places.heads.get(place) if turn is not None else places.lives.get(place)
         if turn is None and (live is None or places.homes.get(live.key)):
             return None
         items = [item for some in self._held.get(place, {}).values() for item in some]

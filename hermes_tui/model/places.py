@@ -22,9 +22,9 @@ class Places:
     """The span turns and the records of one session, and which belong together. Work follows what changed."""
 
     def __init__(self, session: str) -> None:
-        self.turns: dict[SpanKey, Turn] = {}
-        self.lives: dict[TurnKey, LiveTurn] = {}
-        self.heads: dict[SpanKey, LiveTurn] = {}
+        self.turns: dict[SpanKey | TurnKey, Turn] = {}
+        self.lives: dict[SpanKey | TurnKey, LiveTurn] = {}
+        self.heads: dict[SpanKey | TurnKey, LiveTurn] = {}
         self.homes: dict[TurnKey, list[Turn]] = {}
         self._session = session
         self._sequence: list[LiveTurn] = []
