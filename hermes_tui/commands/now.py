@@ -50,7 +50,8 @@ def now(form: str, follow: bool, homes: tuple[str, ...], as_json: bool, state_di
     """What runs at this moment, per session: a tool, the model, a question to you, or nothing.
 
     Looks into Hermes' own records and into the journal, whichever is there. With --json --follow each line
-    is a document.
+    is a document. Hermes writes down no approval before it is decided: that one waits is a guess, made when
+    a risky command does not go on.
     """
     from hermes_tui.hermes.home import homes as all_homes
     from hermes_tui.hermes.now import WINDOW, Present
