@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_tui.model.span import Kind, Role, Span
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.outline import CommandsOutline, TreeOutline
 from hermes_tui.tui.rows import Row
 from hermes_tui.tui.shown import ShownSession
@@ -74,6 +75,7 @@ def test_a_turn_in_progress_shows_its_children_before_its_root() -> None:
         "  ◆ fake-gpt-1 → 1 tool | 15.8k",
         "  ▣ read_file /srv/lab/work/ | ✓",
         "  ◆ fake-gpt-1 → 3 tools | 16.0k",
+        "  ▣ a tool runs, seen when i",
     ]
     head = shown.tree.row(0)
     assert head.since_ns
@@ -196,7 +198,7 @@ def test_commands_are_listed_oldest_first_with_their_time_of_day() -> None:
 
 def test_an_empty_session_has_no_rows() -> None:
     for outline in (TreeOutline(), CommandsOutline()):
-        outline.update([], (), 0)
+        outline.update([], Moment(0))
         assert len(outline) == 0
         assert outline.newest() is None
         with pytest.raises(IndexError):
@@ -370,7 +372,7 @@ def test_reveal_opens_the_turn_and_every_row_above() -> None:
     shown.refresh(NOW)
     wanted = (trace_id(0), span_id(3), "span")
     assert shown.tree.find(wanted) is None
-    shown.reveal(wanted, NOW)
+    shown.reveal(wanted)
     line = shown.tree.find(wanted)
     assert line is not None
     assert shown.tree.row(line).text == "echo 3"
@@ -382,7 +384,7 @@ def test_reveal_opens_the_turn_and_every_row_above() -> None:
 def test_every_command_can_be_revealed(name: str) -> None:
     shown = show(recorded_spans(name), now_ns=LONG_AFTER)
     for row in rows_of(shown.commands):
-        shown.reveal(row.key, LONG_AFTER)
+        shown.reveal(row.key)
         line = shown.tree.find(row.key)
         assert line is not None, row
         assert shown.tree.row(line).text == row.text

@@ -59,7 +59,7 @@ class RowList(ScrollView, can_focus=True):
         f"row--{name}"
         for name in (
             "cursor", "turn", "turn-unnamed", "command", "llm", "tool", "approval", "subagent", "skill",
-            "other", "missing", "good", "bad", "warning", "live", "dim", "number",
+            "other", "missing", "good", "bad", "warning", "live", "dim", "number", "asking", "waiting",
         )
     }  # fmt: skip
 
@@ -87,7 +87,9 @@ class RowList(ScrollView, can_focus=True):
             self._follow()
         elif line is None:
             self._place(min(self._cursor_line, len(self.source) - 1), by_user=False)
-        elif line != self._cursor_line:
+        else:
+            self.cursor = self.source.row(line).key  # another name of the same, now that its span has come
+        if line is not None and not self.following and line != self._cursor_line:
             # Rows came or went above: move the window with the item, so that it stays where the eye is.
             self.scroll_to(y=self.scroll_offset.y + line - self._cursor_line, animate=False, force=True)
             self._cursor_line = line
