@@ -26,8 +26,8 @@ class MessageRow:
 
     `text` of a tool's result is shortened so that JSON stays JSON (`model.shorten`); the whole has `size`
     bytes. `summary` marks what begins no turn: what Hermes wrote itself when it compacted the conversation,
-    overheard in a group, or was told in the middle of a turn. A row that is not `active` was taken back by the
-    user.
+    overheard in a group, or was told in the middle of a turn. A row that is not `active` was taken back by
+    the user.
     """
 
     home: str

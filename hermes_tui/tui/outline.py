@@ -20,7 +20,7 @@ from hermes_tui.model.turns import Turn, is_turn
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.rows import Row, RowKey, call_key, node_row, span_key, turn_keys, turn_row
-from hermes_tui.tui.standin_rows import call_row, command_row, stand_in_row
+from hermes_tui.tui.standin_rows import WAITING, call_row, command_row, stand_in_row
 from hermes_tui.tui.standins import Place, StandIn, Standing, standing
 
 
@@ -218,8 +218,11 @@ class TreeOutline(Blocks):
             self._touched.update(self._order)
 
     def newest(self) -> RowKey | None:
-        """The last row of the newest turn: what a follower looks at."""
-        return self._blocks[self._order[0]].rows[-1].key if self._order else None
+        """The last row of the newest turn that has something to tell: what a follower looks at."""
+        if not self._order:
+            return None
+        head, *below = self._blocks[self._order[0]].rows
+        return next((row.key for row in reversed(below) if row.style != WAITING), head.key)
 
     def parent(self, number: int) -> int | None:
         """The row that the row with this number hangs below."""

@@ -14,6 +14,8 @@ from hermes_tui.tui.rows import Row, item_key, outcome_mark, shown, with_job
 from hermes_tui.tui.standins import StandIn, Waiting
 
 LOST = "no span"
+WAITING = "waiting"
+"""The style of rows that only say that something is awaited."""
 
 
 def stand_in_row(
@@ -51,7 +53,7 @@ def call_row(item: Item, turn: JoinedTurn, moment: Moment, glyphs: Glyphs) -> Ro
     if since:
         return row
     if moment.waits(item):
-        return row._replace(note="next", note_style="dim", style="waiting")
+        return row._replace(note="next", note_style="dim", style=WAITING)
     return with_job(_ended(row, item, turn, moment, glyphs), moment.job(item), moment.now_ns, glyphs)
 
 
@@ -133,7 +135,7 @@ def _waiting_row(waiting: Waiting, glyphs: Glyphs) -> Row:
         marker="",
         glyph=glyphs.llm if model else glyphs.tool,
         text="waiting for the model" if model else "a tool runs, seen when it ends",
-        style="waiting",
+        style=WAITING,
         since_ns=waiting.since_ns,
     )
 

@@ -24,6 +24,7 @@ from hermes_tui.figures import short_time
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
+from hermes_tui.tui.standin_rows import WAITING
 
 _TIME = 8
 _VALUE = 10
@@ -113,9 +114,17 @@ class RowList(ScrollView, can_focus=True):
         line = self.source.find(self.source.newest())
         if line is not None:
             self._place(line, by_user=False)
-            top = max(0, line - self.scrollable_content_region.height + 1)
+            end = self._end_of_waiting(line)
+            top = max(0, min(line, end - self.scrollable_content_region.height + 1))
             if top != self.scroll_offset.y:
                 self.scroll_to(y=top, animate=False, force=True)
+
+    def _end_of_waiting(self, line: int) -> int:
+        """The last of the rows right after this one that say what is awaited: they are seen too."""
+        last = len(self.source) - 1
+        while line < last and self.source.row(line + 1).style == WAITING:
+            line += 1
+        return line
 
     def _place(self, line: int, *, by_user: bool) -> None:
         if not 0 <= line < len(self.source):
