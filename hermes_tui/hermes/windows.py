@@ -1,4 +1,4 @@
-"""How large Hermes itself takes its models' contexts to be: what it was told, and what it found out and noted.
+"""How large Hermes itself takes its models' contexts to be: what it was told, and what it noted.
 
 Hermes `agent/model_metadata.py`: `context_length` in config.yaml (of the default model, or of a model of a
 custom provider) goes before `context_length_cache.yaml`, where it notes each model's under "model@address".
@@ -27,7 +27,9 @@ def noted(homes: Iterable[Home]) -> tuple[tuple[str, int], ...]:
         told = _told(_read(home.path / "config.yaml"))
         found.update(told)
         names = {name for name, _ in told}
-        found.update(each for each in _cached(_read(home.path / "context_length_cache.yaml")) if each[0] not in names)
+        found.update(
+            each for each in _cached(_read(home.path / "context_length_cache.yaml")) if each[0] not in names
+        )
     return tuple(sorted(found))
 
 
@@ -51,7 +53,8 @@ def _told(config: dict[str, Any]) -> list[tuple[str, int]]:
 def _cached(document: dict[str, Any]) -> list[tuple[str, int]]:
     lengths = document.get("context_lengths")
     items = lengths.items() if isinstance(lengths, dict) else ()
-    return [(str(key).rpartition("@")[0] or str(key), size) for key, value in items if (size := _tokens(value))]
+    named = ((str(key).rpartition("@")[0] or str(key), _tokens(value)) for key, value in items)
+    return [(name, tokens) for name, tokens in named if tokens]
 
 
 def _tokens(value: object) -> int:

@@ -50,7 +50,7 @@ def midnights(now_ns: int, days: int = DAYS) -> list[int]:
 
 
 def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day).astimezone().timestamp()) * 10**9  # noqa: DTZ001
+    return int(datetime(day.year, day.month, day.day).astimezone().timestamp()) * 10**9
 
 
 def shares(view: TraceView, begins: Sequence[int]) -> Shares:

@@ -17,6 +17,7 @@ from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Span
 from hermes_tui.tui.messages import DeliveryMoved, JournalMoved, SpansArrived
 from hermes_tui.tui.trust import RelaySays
+from hermes_tui.tui.usage_feed import UsageLook
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Feed:
         self._asked = threading.Event()
         self._delivery_moved = False
         self._delivery_at = 0.0
+        self.usage = UsageLook(post)
         self._stop = threading.Event()
         self._session: str | None = None
         self._traces: set[bytes] = set()
@@ -81,6 +83,7 @@ class Feed:
         """Follow one journal file until it is replaced or rebuilt."""
         self._session = None
         self._asked.set()
+        self.usage.reset()
         looks = 0
         while not self._stop.is_set():
             looks += 1
@@ -95,6 +98,7 @@ class Feed:
             if changed:
                 self._tell(reader)
             self._tell_delivery(reader, changed)
+            self.usage.step(reader, self._session, changed)
             self._stop.wait(_LOOK_S)
 
     def _tell(self, reader: Reader) -> None:
