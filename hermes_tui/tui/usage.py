@@ -175,9 +175,11 @@ class UsageState:
 
     def _turn(self, turn: Turn, session: ShownSession, differing: _Differing) -> SumRow:
         tally = self._book.turn(turn)
+        # Of another session's turn only this session's share is meant.
+        usage = turn.totals.usage if turn.session == session.id or tally is None else tally.usage
         return SumRow(
             f"turn {session.forest.number(turn)}",
-            turn.totals.usage,
+            usage,
             tally.calls if tally is not None else None,
             tally.calls - tally.priced if tally is not None else 0,
             differing.of_turn(turn),
