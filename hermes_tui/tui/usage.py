@@ -278,7 +278,7 @@ def _hermes(ours: Usage, calls: int, theirs: tuple[Sums, int] | None) -> tuple[s
         parts.append(short_cost(sums.cost))
     if not parts:
         return ()
-    why = f" of {their_calls:,} calls; {calls:,} are here" if their_calls != calls else ""
+    why = f" ({their_calls:,} model calls, here {calls:,})" if their_calls != calls else ""
     return (f"Hermes: {', '.join(parts)}{why}",)
 
 

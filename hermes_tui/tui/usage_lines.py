@@ -82,10 +82,10 @@ def _columns(glyphs: Glyphs) -> tuple[_Column, ...]:
             8,
             lambda row: _or_none(row.usage.cache_write_tokens, glyphs),
             2,
-            "written to the cache",
+            "written",
         ),
         _Column("out", 7, lambda row: short_number(row.usage.output_tokens)),
-        _Column("reason", 7, lambda row: _or_none(row.usage.reasoning_tokens, glyphs), 1, "of reasoning"),
+        _Column("reason", 7, lambda row: _or_none(row.usage.reasoning_tokens, glyphs), 1, "reasoning"),
         _Column("cost", 8, cost),
         _Column("calls", 7, lambda row: "" if row.calls is None else short_number(row.calls), 4),
     )
@@ -132,7 +132,7 @@ def _table(heading: str, rows: Sequence[SumRow], width: int, glyphs: Glyphs) -> 
         yield from _below(row, dropped, width)
     if unpriced := [row for row in rows if row.unpriced and row.usage.cost is not None]:
         most = max(row.unpriced for row in unpriced)
-        yield from texts(f"+ up to {most:,} calls named no price", width, "dim", indent=2)
+        yield from texts(f"+ and what no price was named for ({most:,} calls)", width, "dim", indent=2)
 
 
 def _below(row: SumRow, dropped: Iterable[_Column], width: int) -> Iterator[Line]:
@@ -180,7 +180,7 @@ def _turns(data: UsageData, width: int, glyphs: Glyphs) -> Iterator[Line]:
     else:
         titles = [cut(row.title, width - 2, glyphs) for row in rows]
         rows = [row._replace(said=(title, *row.said)) for row, title in zip(rows, titles, strict=True)]
-    yield from _table("Turns" if not data.more_turns else "Largest turns", rows, width, glyphs)
+    yield from _table("Turns" if not data.more_turns else "Top turns", rows, width, glyphs)
     if data.more_turns:
         yield Line(((f"{glyphs.more} and {data.more_turns:,} more", "dim"),))
 
@@ -248,16 +248,20 @@ def _latency(data: UsageData, width: int, glyphs: Glyphs) -> Iterator[Line]:
         if number:
             yield Line(((f"by {of}", "dim"),))
         for row in rows:
-            yield _latency_row(row, label, glyphs)
+            yield from _latency_row(row, label, width, glyphs)
         if more:
             yield Line(((f"{glyphs.more} and {more:,} more", "dim"),))
 
 
-def _latency_row(row: LatencyRow, label: int, glyphs: Glyphs) -> Line:
+def _latency_row(row: LatencyRow, label: int, width: int, glyphs: Glyphs) -> Iterator[Line]:
+    """A name that is too long has a line of its own: names differ at their ends."""
     times = (short_latency(each / 1e9) for each in (row.p50, row.p95, row.most))
     numbers = "".join(map(str.rjust, (short_number(row.calls), *times), _TIMES))
-    name = set_cell_size(middle(row.name, label, glyphs), label)
-    return Line(((name, "command"), (numbers, "command")))
+    if cell_len(row.name) > label:
+        yield Line(((middle(row.name, width, glyphs), "command"),))
+        yield Line(((" " * label, "command"), (numbers, "command")))
+    else:
+        yield Line(((set_cell_size(row.name, label), "command"), (numbers, "command")))
 
 
 def _histogram(counts: Sequence[tuple[int, int]], width: int, glyphs: Glyphs) -> Iterator[Line]:

@@ -1,4 +1,4 @@
-"""Charts are drawn by libraries; here is what is asked of them: to scale, from zero, in any glyphs, no wider."""
+"""Charts are drawn by libraries; what is asked of them: to scale, from zero, in any glyphs, no wider."""
 
 from __future__ import annotations
 
