@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -32,6 +32,9 @@ from hermes_tui.commands.common import (
     with_state_dir,
 )
 from hermes_tui.journal.files import StateDir, StateError
+
+if TYPE_CHECKING:
+    from hermes_tui.settings import Settings
 
 DEMO = "demo.otlp.jsonl"
 
@@ -66,14 +69,19 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url))
+    sys.exit(run_pane(launcher.state, supervisor=launcher, chosen=chosen))
 
 
-def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> int:
-    """Show the pane until it is left; the exit status."""
+def run_pane(state: StateDir, *, supervisor: Any, chosen: Settings | None = None) -> int:
+    """Show the pane until it is left; the exit status. Without settings Hermes' files are left alone."""
+    from hermes_tui.hermes.windows import known
     from hermes_tui.tui.app import TraceApp
 
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted)
+    if chosen is None:
+        app = TraceApp(state, supervisor=supervisor)
+    else:
+        wanted = chosen.mlflow.url
+        app = TraceApp(state, supervisor=supervisor, wanted=wanted, windows=lambda: known(chosen))
     app.run()
     return app.return_code or 0
 

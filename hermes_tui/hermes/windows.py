@@ -11,11 +11,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.home import Home, homes
+from hermes_tui.model.windows import Windows
+from hermes_tui.settings import Settings
 
 log = logging.getLogger(__name__)
 
 _LARGEST_FILE = 1024 * 1024
+
+
+def known(settings: Settings) -> Windows:
+    """What the settings and, if they allow to look, Hermes' files say. Blocks as `noted` does."""
+    return Windows(settings.windows, noted(homes(settings.hermes_homes)) if settings.watch_hermes else ())
 
 
 def noted(homes: Iterable[Home]) -> tuple[tuple[str, int], ...]:

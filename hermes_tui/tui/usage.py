@@ -226,10 +226,10 @@ class _Differing:
         if view is None or view.turns[0] is not turn:
             return ()
         of = f", of {len(view.turns)} turns together" if len(view.turns) > 1 else ""
-        return tuple(
-            f"MLflow{of}, {each.what}: {difference_line(each)} ({each.why})"
-            for each in self._found.get(turn.trace_id, ())
-        )
+        by_reason: dict[str, list[str]] = {}
+        for each in self._found.get(turn.trace_id, ()):
+            by_reason.setdefault(each.why, []).append(f"{each.what} {difference_line(each)}")
+        return tuple(f"MLflow{of}: {'; '.join(what)} ({why})" for why, what in by_reason.items())
 
     def of_session(self) -> tuple[str, ...]:
         """What MLflow's records come to when they are more or less in sum."""

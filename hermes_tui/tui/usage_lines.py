@@ -19,7 +19,7 @@ NO_CALLS = "No model call has said its tokens yet."
 NO_WINDOW = "How much it holds is not known; the settings can say: windows: {%s: 200k}"
 
 _CHART = 4  # lines
-_LABEL, _WIDEST = 9, 60  # cells of a table's first column: least, most
+_LABEL, _WIDEST = 9, 44  # cells of a table's first column: least, most
 _BESIDE = 30  # so much room, and a turn's prompt stands in its line
 _TIMES = (6, 6, 6, 8)  # cells of the columns of latencies
 _NEARLY = 0.8  # of a window: from there on it is a warning
@@ -105,7 +105,7 @@ def _fitting(rows: Sequence[SumRow], width: int, glyphs: Glyphs) -> tuple[list[_
     longest = min(_LABEL + 11, max((cell_len(row.label) for row in rows), default=0))
     dropped: list[_Column] = []
     while True:
-        room = width - sum(column.width for column in used)
+        room = min(_WIDEST, width - sum(column.width for column in used))
         last = max(used, key=lambda column: column.wanted)
         if room >= max(_LABEL, longest) or not last.wanted:
             return used, dropped, max(0, room)
@@ -118,7 +118,6 @@ def _table(heading: str, rows: Sequence[SumRow], width: int, glyphs: Glyphs) -> 
     if not rows:
         return
     columns, dropped, label = _fitting(rows, width, glyphs)
-    label = min(label, max(34, *(cell_len(row.label) for row in rows)), _WIDEST)
     titles = "".join(column.title.rjust(column.width) for column in columns)
     yield Line(((set_cell_size(cut(heading, label, glyphs), label), "turn"), (titles, "dim")))
     for row in rows:
@@ -132,7 +131,8 @@ def _table(heading: str, rows: Sequence[SumRow], width: int, glyphs: Glyphs) -> 
         yield from _below(row, dropped, width)
     if unpriced := [row for row in rows if row.unpriced and row.usage.cost is not None]:
         most = max(row.unpriced for row in unpriced)
-        yield from texts(f"+ and what no price was named for ({most:,} calls)", width, "dim", indent=2)
+        calls = "call" if most == 1 else "calls"
+        yield from texts(f"+: {most:,} {calls} named no price", width, "dim", indent=2)
 
 
 def _below(row: SumRow, dropped: Iterable[_Column], width: int) -> Iterator[Line]:
@@ -241,7 +241,7 @@ def _slowest(rows: Sequence[SlowRow], width: int, glyphs: Glyphs) -> Iterator[Li
 def _latency(data: UsageData, width: int, glyphs: Glyphs) -> Iterator[Line]:
     if not data.latency:
         return
-    label = min(34, max(_LABEL, width - sum(_TIMES)))
+    label = min(_WIDEST, max(_LABEL, width - sum(_TIMES)))
     titles = "".join(map(str.rjust, ("count", "p50", "p95", "max"), _TIMES))
     yield Line(((set_cell_size("Latency", label), "turn"), (titles, "dim")))
     for number, (of, rows, more) in enumerate(data.latency):

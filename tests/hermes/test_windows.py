@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hermes_tui.hermes.home import Home
-from hermes_tui.hermes.windows import noted
+from hermes_tui.hermes.windows import known, noted
+from hermes_tui.model.windows import Window
+from hermes_tui.settings import Settings
 
 CONFIG = """
 model:
@@ -78,6 +80,16 @@ def test_what_is_no_context_length_says_nothing(
     with caplog.at_level(logging.DEBUG):
         assert noted([home(tmp_path / "one", text, text)]) == ()
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize(("watch", "window"), [(True, Window(65_536, "Hermes")), (False, None)])
+def test_the_settings_say_whether_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watch: bool, window: Window | None
+) -> None:
+    monkeypatch.setenv("HERMES_HOME", str(home(tmp_path / "one", CONFIG).path))
+    windows = known(Settings(watch_hermes=watch, windows={"gpt-*": 5}))
+    assert windows.of("qwen3") == window
+    assert windows.of("gpt-5") == Window(5, "settings")
 
 
 def test_missing_and_huge_files_say_nothing(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_columns_give_way_and_what_they_said_stands_below() -> None:
     ("costs", "shown_", "note"),
     [
         ((0.25, 0.5), "$0.75", None),
-        ((0.25, None), "$0.25+", "  + and what no price was named for (1 calls)"),
+        ((0.25, None), "$0.25+", "+: 1 call named no price"),
         ((None, None), None, "no call named a price"),
         ((0.0, 0.0), "$0.00", None),
     ],
@@ -324,7 +324,7 @@ def test_a_compacted_context_is_seen_to_shrink() -> None:
     assert below(data, "Context")[1:6] == [
         "90.0k     ████",
         "      ▂▂▂▂████",
-        "      ████████    ▂▂▂▂",
+        "      ████████    ▃▃▃▃",
         "    0 ████████▇▇▇▇████",
         "now 30.0k, at first 50.0k, at most 90.0k tokens",
     ]
@@ -341,10 +341,14 @@ def told(**said: Any) -> Told:
     ("said", "words"),
     [
         ({}, ()),
-        ({"input_tokens": 202}, ("MLflow, tokens in: 101 here, 202 there",)),
-        ({"output_tokens": None}, ("MLflow, tokens out: 10 here, none there",)),
-        ({"cost": 0.5}, ("MLflow, cost: none here, $0.5000 there (Hermes named no price",)),
+        ({"input_tokens": 202}, ("MLflow: tokens in 101 here, 202 there",)),
+        ({"output_tokens": None}, ("MLflow: tokens out 10 here, none there",)),
+        ({"cost": 0.5}, ("MLflow: cost none here, $0.5000 there (Hermes named no price",)),
         ({"spans": 9}, ()),
+        (
+            {"input_tokens": 202, "output_tokens": 20},
+            ("MLflow: tokens in 101 here, 202 there; tokens out 10 here, 20 there (unknown why)",),
+        ),
     ],
 )
 def test_what_mlflow_says_otherwise_of_a_turn(said: dict[str, Any], words: tuple[str, ...]) -> None:

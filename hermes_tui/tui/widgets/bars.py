@@ -144,7 +144,7 @@ class Footer(Widget):
 
     def render(self) -> RenderResult:
         data, width = self.data, self.content_size.width
-        left = [(key, f"{key} {words}") for key, words in data.views]
+        left = self._named(width - self._length([(key, key) for key, _ in data.keys]))
         keys = [(key, f"{key} {words}") for key, words in data.keys]
         if data.unseen:
             keys = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]]
@@ -157,6 +157,17 @@ class Footer(Widget):
         line.append(" " * max(0, width - line.cell_len - self._length(right)))
         self._add(line, right, "f" if data.unseen else "", "bold yellow")
         return line
+
+    def _named(self, room: int) -> list[tuple[str, str]]:
+        """The views by name; where they do not fit, those that are not open by key and mark alone."""
+        parts = [(key, f"{key} {words}") for key, words in self.data.views]
+        for at in reversed(range(len(parts))):
+            if self._length(parts) <= room:
+                break
+            key, words = self.data.views[at]
+            if key != self.data.view:
+                parts[at] = (key, f"{key} {words.partition(' ')[2]}".rstrip())
+        return parts
 
     def _shortened(self, keys: list[tuple[str, str]], room: int) -> list[tuple[str, str]]:
         """What fits: the words of the last keys go first, as everybody knows those; then the keys."""
