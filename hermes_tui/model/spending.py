@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
 
 from hermes_tui.model.samples import Sample
@@ -30,41 +30,50 @@ _FEW = 16
 class Tally:
     """A sum of model calls. `priced` of the `calls` named a cost (US dollars)."""
 
-    __slots__ = ("_cost", "_counts", "calls", "priced")
+    __slots__ = ("_cached", "_cost", "_input", "_output", "_reasoning", "_written", "calls", "priced")
 
     def __init__(self) -> None:
         self.calls = self.priced = 0
-        self._counts = [0, 0, 0, 0, 0]
+        self._input = self._output = self._cached = self._written = self._reasoning = 0
         self._cost = 0.0
 
     def take(self, span: Span) -> None:
         """One more call."""
-        counts = self._counts
-        counts[0] += span.input_tokens or 0
-        counts[1] += span.output_tokens or 0
-        counts[2] += span.cache_read_tokens or 0
-        counts[3] += span.cache_write_tokens or 0
-        counts[4] += span.reasoning_tokens or 0
+        self._input += span.input_tokens or 0
+        self._output += span.output_tokens or 0
+        self._cached += span.cache_read_tokens or 0
+        self._written += span.cache_write_tokens or 0
+        self._reasoning += span.reasoning_tokens or 0
         self.calls += 1
         if span.cost is not None:
             self.priced += 1
             self._cost += span.cost
 
     def add(self, other: Tally) -> None:
-        self._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        self._input += other._input
+        self._output += other._output
+        self._cached += other._cached
+        self._written += other._written
+        self._reasoning += other._reasoning
         self.calls += other.calls
         self.priced += other.priced
         self._cost += other._cost
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Tally):
+            return NotImplemented
+        return (self.calls, self.priced, self.usage) == (other.calls, other.priced, other.usage)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
     @property
     def usage(self) -> Usage:
-        counts = self._counts
         return Usage(
-            input_tokens=counts[0],
-            output_tokens=counts[1],
-            cache_read_tokens=counts[2],
-            cache_write_tokens=counts[3],
-            reasoning_tokens=counts[4],
+            input_tokens=self._input,
+            output_tokens=self._output,
+            cache_read_tokens=self._cached,
+            cache_write_tokens=self._written,
+            reasoning_tokens=self._reasoning,
             cost=self._cost if self.priced else None,
         )
 
@@ -98,19 +107,16 @@ _IDLE = (SUBAGENT, SKILL, TURN)
 """These last as long as what they hold; the slowest are sought among those that do something themselves."""
 
 
-_Named = defaultdict[str, list[int]]
+Named = tuple[tuple[str, tuple[int, ...]], ...]
+"""Nanoseconds by name. There is one for every trace, and this takes less memory than a mapping."""
 
 
 class Durations(NamedTuple):
     """Nanoseconds of what ended: by kind, and by name of tool calls and model calls."""
 
-    kinds: _Named
-    tools: _Named
-    models: _Named
-
-    @classmethod
-    def none(cls) -> Durations:
-        return cls(defaultdict(list), defaultdict(list), defaultdict(list))
+    kinds: Named
+    tools: Named
+    models: Named
 
 
 @dataclass(slots=True)
@@ -118,13 +124,20 @@ class Part:
     """One trace's share. `own` is the session's, `below` that of subagents in its turns."""
 
     view: TraceView
-    own: Tally = field(default_factory=Tally)
-    below: Tally = field(default_factory=Tally)
-    models: dict[str, Tally] = field(default_factory=dict)
-    turns: dict[tuple[bytes, bytes], Tally] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    durations: Durations = field(default_factory=Durations.none)
-    slowest: list[Slow] = field(default_factory=list)
+    own: Tally
+    below: Tally
+    models: tuple[tuple[str, Tally], ...]
+    turns: tuple[tuple[tuple[bytes, bytes], Tally], ...]
+    calls: tuple[Call, ...]
+    durations: Durations
+    slowest: tuple[Slow, ...]
+
+    def says_the_same(self, other: Part) -> bool:
+        """Whether nothing that is counted differs, as when a span was only delivered."""
+        return all(getattr(self, name) == getattr(other, name) for name in _COUNTED)
+
+
+_COUNTED = tuple(each.name for each in fields(Part) if each.name != "view")
 
 
 def read_part(view: TraceView, session: str) -> Part:
@@ -132,68 +145,85 @@ def read_part(view: TraceView, session: str) -> Part:
 
     Of its own turns everything counts, subagents too; of another session's turns what is the session's.
     """
-    part = Part(view)
-    owners = view.owners
-    work: list[tuple[int, int, bytes, bytes]] = []
+    reading = _Reading(view.owners, session)
+    turns = []
     for turn in view.turns:
         nodes = list(members(turn))
+        calls = list(innermost(nodes))
         if turn.session != session:
-            mine = {node.span_id for node in nodes if owners[node.span_id] == session}
-            calls = [node for node in innermost(nodes) if node.span_id in mine]
-            nodes = [node for node in nodes if node.span_id in mine]
-        else:
-            calls = list(innermost(nodes))
-        part.turns[turn.key] = _spend(part, calls, session)
-        work += ((*each, turn.trace_id) for each in sorted(_time(part, nodes), reverse=True)[:SLOWEST])
-    part.calls.sort()
-    part.slowest = [Slow(*each) for each in sorted(work, reverse=True)[:SLOWEST]]
-    return part
+            calls = [node for node in calls if view.owners[node.span_id] == session]
+            nodes = [node for node in nodes if view.owners[node.span_id] == session]
+        turns.append((turn.key, reading.spend(calls)))
+        reading.time(nodes, turn.trace_id)
+    return Part(
+        view,
+        reading.own,
+        reading.below,
+        tuple(reading.models.items()),
+        tuple(turns),
+        tuple(sorted(reading.calls)),
+        Durations(*(tuple((name, tuple(some)) for name, some in each.items()) for each in reading.durations)),
+        tuple(Slow(*each) for each in sorted(reading.work, reverse=True)[:SLOWEST]),
+    )
 
 
-def _spend(part: Part, nodes: Iterable[Node], session: str) -> Tally:
-    """Count the model calls of a turn; their sum."""
-    total = Tally()
-    owners = part.view.owners
-    for node in nodes:
-        span = node.span
-        assert span is not None
-        own = owners[node.span_id] == session
-        (part.own if own else part.below).take(span)
-        total.take(span)
-        model = span.model or ""
-        if (tally := part.models.get(model)) is None:
-            tally = part.models[model] = Tally()
-        tally.take(span)
-        if own and span.input_tokens:
-            place = (span.start_ns, span.trace_id, span.span_id)
-            part.calls.append(Call(*place, span.input_tokens, span.output_tokens or 0, model))
-    return total
+class _Reading:
+    """What is found in one trace while it is read."""
 
+    def __init__(self, owners: dict[bytes, str], session: str) -> None:
+        self.own = Tally()
+        self.below = Tally()
+        self.models: dict[str, Tally] = {}
+        self.calls: list[Call] = []
+        self.work: list[tuple[int, int, bytes, bytes]] = []
+        self.durations: tuple[defaultdict[str, list[int]], ...] = (
+            defaultdict(list), defaultdict(list), defaultdict(list),
+        )  # fmt: skip
+        self._owners = owners
+        self._session = session
 
-def _time(part: Part, nodes: Iterable[Node]) -> list[tuple[int, int, bytes]]:
-    """Note how long the spans of a turn took; duration, start and id of those that may be the slowest."""
-    kinds, tools, models = part.durations
-    work: list[tuple[int, int, bytes]] = []
-    for node in nodes:  # of every span of a session: what is looked up here counts
-        span = node.span
-        if span is None or not span.end_ns:
-            continue
-        start, role = span.start_ns, span.role
-        duration = max(0, span.end_ns - start)
-        if role is _TOOL:
-            kinds[TOOL].append(duration)
-            tools[span.tool or span.name].append(duration)
-        elif role is _MODEL_CALL:
-            kinds[MODEL_CALL].append(duration)
-            models[span.model or ""].append(duration)
-        elif kind := _kind(node):
-            kinds[kind].append(duration)
-            if kind in _IDLE:
+    def spend(self, nodes: Iterable[Node]) -> Tally:
+        """Count the model calls of a turn; their sum."""
+        total = Tally()
+        for node in nodes:
+            span = node.span
+            assert span is not None
+            own = self._owners[node.span_id] == self._session
+            (self.own if own else self.below).take(span)
+            total.take(span)
+            model = span.model or ""
+            if (tally := self.models.get(model)) is None:
+                tally = self.models[model] = Tally()
+            tally.take(span)
+            if own and span.input_tokens:
+                place = (span.start_ns, span.trace_id, span.span_id)
+                self.calls.append(Call(*place, span.input_tokens, span.output_tokens or 0, model))
+        return total
+
+    def time(self, nodes: Iterable[Node], trace_id: bytes) -> None:
+        """Note how long the spans of a turn took, and which may be the slowest."""
+        kinds, tools, models = self.durations
+        work: list[tuple[int, int, bytes]] = []
+        for node in nodes:  # of every span of a session: what is looked up here counts
+            span = node.span
+            if span is None or not span.end_ns:
                 continue
-        else:
-            continue
-        work.append((duration, start, node.span_id))
-    return work
+            start, role = span.start_ns, span.role
+            duration = max(0, span.end_ns - start)
+            if role is _TOOL:
+                kinds[TOOL].append(duration)
+                tools[span.tool or span.name].append(duration)
+            elif role is _MODEL_CALL:
+                kinds[MODEL_CALL].append(duration)
+                models[span.model or ""].append(duration)
+            elif kind := _kind(node):
+                kinds[kind].append(duration)
+                if kind in _IDLE:
+                    continue
+            else:
+                continue
+            work.append((duration, start, node.span_id))
+        self.work += ((*each, trace_id) for each in sorted(work, reverse=True)[:SLOWEST])
 
 
 def _kind(node: Node) -> str:
@@ -220,7 +250,7 @@ class Sum:
     def add(self, other: Part | Sum) -> None:
         self.own.add(other.own)
         self.below.add(other.below)
-        for model, tally in other.models.items():
+        for model, tally in other.models.items() if isinstance(other, Sum) else other.models:
             self.models.setdefault(model, Tally()).add(tally)
         if len(self.slowest) < SLOWEST or (other.slowest and other.slowest[0] > self.slowest[-1]):
             self.slowest = sorted([*self.slowest, *other.slowest], reverse=True)[:SLOWEST]
@@ -242,7 +272,7 @@ class Book:
         self.calls: list[Call] = []
         self.samples = Samples({}, {}, {})
         self.behind = 0
-        """Traces that are not counted yet."""
+        """Traces of which nothing is counted yet."""
         self._parts: dict[bytes, Part] = {}
         self._closed = Sum()
         self._open: set[bytes] = set()
@@ -255,17 +285,21 @@ class Book:
             for trace_id, view in forest.views.items()
             if (part := parts.get(trace_id)) is None or part.view is not view
         ]
-        changes: list[tuple[Part | None, Part]] = []
+        changes: list[tuple[bytes, Part | None, Part]] = []
+        done = 0
         for trace_id in stale:
             if most <= 0:
                 break
             most -= len(forest.trees[trace_id].nodes)
-            part = read_part(forest.views[trace_id], self.session)
-            changes.append((parts.get(trace_id), part))
-            self._settle(trace_id, part)
-        self._replace(changes)
-        self.behind = len(stale) - len(changes)
-        return not self.behind
+            done += 1
+            old, new = parts.get(trace_id), read_part(forest.views[trace_id], self.session)
+            parts[trace_id] = new
+            if old is None or not new.says_the_same(old):
+                changes.append((trace_id, old, new))
+        self._settle(changes)
+        self._replace([(old, new) for _, old, new in changes])
+        self.behind = sum(trace_id not in parts for trace_id in stale[done:])
+        return done == len(stale)
 
     def sum(self) -> Sum:
         """All that is counted."""
@@ -278,29 +312,32 @@ class Book:
     def turn(self, turn: Turn) -> Tally | None:
         """What one turn used, with its subagents; None when it is not counted yet."""
         part = self._parts.get(turn.trace_id)
-        return None if part is None else part.turns.get(turn.key)
+        return None if part is None else next((tally for key, tally in part.turns if key == turn.key), None)
 
-    def _settle(self, trace_id: bytes, part: Part) -> None:
+    def _settle(self, changes: Iterable[tuple[bytes, Part | None, Part]]) -> None:
         """Keep one sum for the traces at rest, so that a sum costs what is open, not what is stored."""
-        known = trace_id in self._parts
-        self._parts[trace_id] = part
-        if not known:
-            self._closed.add(part)
+        moved = set()
+        for trace_id, old, new in changes:
+            if old is None:
+                self._closed.add(new)
+            elif trace_id not in self._open:
+                moved.add(trace_id)
+        if not moved:
             return
-        if trace_id not in self._open:
-            if len(self._open) >= _OPEN:
-                self._open.clear()
-            self._open.add(trace_id)
-            self._closed = Sum()
-            for other, settled in self._parts.items():
-                if other not in self._open:
-                    self._closed.add(settled)
+        if len(self._open) + len(moved) > _OPEN:
+            self._open = set()
+        if len(moved) <= _OPEN:
+            self._open |= moved
+        self._closed = Sum()
+        for other, settled in self._parts.items():
+            if other not in self._open:
+                self._closed.add(settled)
 
     def _replace(self, changes: Sequence[tuple[Part | None, Part]]) -> None:
         """Put calls and durations in their places, those of one `update` together."""
         come: list[Call] = []
         for old, new in changes:
-            gone, more = _changed([] if old is None else old.calls, new.calls)
+            gone, more = _changed(() if old is None else old.calls, new.calls)
             for call in gone:
                 del self.calls[bisect_left(self.calls, call)]
             come += more
@@ -318,27 +355,32 @@ class Book:
             _resample(samples, both)
 
 
-def _resample(samples: dict[str, Sample], changes: Iterable[tuple[_Named | None, _Named]]) -> None:
-    come: _Named = defaultdict(list)
+def _resample(samples: dict[str, Sample], changes: Iterable[tuple[Named | None, Named]]) -> None:
+    come: defaultdict[str, list[int]] = defaultdict(list)
     for old, new in changes:
-        for name in new if old is None else new.keys() | old.keys():
-            gone, more = _changed(old.get(name, []) if old is not None else [], new.get(name, []))
+        if old is None:
+            for name, values in new:
+                come[name] += values
+            continue
+        before, after = dict(old), dict(new)
+        for name in before.keys() | after.keys():
+            gone, more = _changed(before.get(name, ()), after.get(name, ()))
             if gone:
                 samples[name].remove(gone)
             come[name] += more
-    for name, values in come.items():
+    for name, fresh in come.items():
         if name not in samples:
             samples[name] = Sample()
-        samples[name].add(values)
+        samples[name].add(fresh)
 
 
 _Value = TypeVar("_Value", int, Call)
 
 
-def _changed(old: list[_Value], new: list[_Value]) -> tuple[list[_Value], list[_Value]]:
+def _changed(old: Sequence[_Value], new: Sequence[_Value]) -> tuple[Sequence[_Value], Sequence[_Value]]:
     """What went and what came between two lists that mostly agree: a trace grows by a few spans."""
     if not old:
-        return [], new
+        return (), new
     first, last = 0, 0
     least = min(len(old), len(new))
     while first < least and old[first] == new[first]:

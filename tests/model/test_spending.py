@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_tui.model.sessions import Forest
-from hermes_tui.model.span import Kind, Role, Span, Status
+from hermes_tui.model.span import Delivery, Kind, Role, Span, Status
 from hermes_tui.model.spending import SLOWEST, Book, Sum, Tally
 from hermes_tui.model.usage import NOTHING, Usage
 from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names, trace_id, truth
@@ -276,13 +276,14 @@ def test_many_traces_at_rest_and_many_that_change() -> None:
         forest.add(half)
         forest.refresh()
         while not book.update(forest, most=7):
-            assert book.behind
+            pass
     for trace in (*range(100), 3):
         late = call(trace * 10 + 5, parent=trace * 10, trace=trace, input_tokens=7 + trace)
         spans.append(late)
         forest.add([late])
         forest.refresh()
         assert book.update(forest)
+        assert len(book._open) <= 64, "what is summed up each time stays little"
     assert picture(book) == picture(book_of(spans, "s"))
 
 
@@ -317,6 +318,46 @@ def test_work_follows_the_traces_that_changed(monkeypatch: pytest.MonkeyPatch) -
     forest.refresh()
     assert book.update(forest)
     assert read == [trace_id(7)]
+
+
+def test_a_span_that_is_only_delivered_moves_no_sum() -> None:
+    """A whole journal is marked when MLflow has it: that must cost a look at each trace and no more."""
+    spans = [span for trace in range(100) for span in _turn(trace)]
+    forest, book = forest_of(spans, "s"), Book("s")
+    assert book.update(forest)
+    closed = book._closed
+    forest.add([replace(span, delivery=Delivery.CONFIRMED) for span in spans])
+    assert len(forest.refresh()) == 100
+    assert not book.update(forest, most=1)
+    assert book.behind == 0, "all is counted, though not all is looked at again"
+    assert book.update(forest)
+    assert book._closed is closed
+    assert picture(book) == picture(book_of(spans, "s"))
+
+
+@pytest.mark.parametrize("changed", [1, 64, 65, 150])
+def test_many_traces_that_change_at_once_are_summed_once(
+    changed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = [span for trace in range(150) for span in _turn(trace)]
+    forest, book = forest_of(spans, "s"), Book("s")
+    assert book.update(forest)
+    late = [call(trace * 10 + 5, parent=trace * 10, trace=trace) for trace in range(changed)]
+    forest.add(late)
+    forest.refresh()
+    made: list[Sum] = []
+
+    class Noted(Sum):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr("hermes_tui.model.spending.Sum", Noted)
+    assert book.update(forest)
+    assert len(made) == 1
+    assert len(book._open) <= 64
+    monkeypatch.undo()
+    assert picture(book) == picture(book_of([*spans, *late], "s"))
 
 
 def test_sums_can_be_added_in_any_order() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from datetime import datetime
 from typing import ClassVar
@@ -18,7 +19,8 @@ from hermes_tui.tui.usage import Compare, Others, UsageData, UsageState
 from hermes_tui.tui.usage_lines import usage_lines
 from hermes_tui.tui.widgets.page import Page
 
-_PAUSE_S = 0.25  # between two times that the page is made anew
+_PAUSE_S = 0.25  # between two times that the page is made anew …
+_SHARE = 10  # … and this many times as long as the last took
 _SLICE_S = 0.01  # left to others while a long session is counted
 
 
@@ -39,6 +41,7 @@ class UsageView(Page[UsageData]):
         self._now_ns = 0
         self._timer: Timer | None = None
         self._moved = False
+        self._next_s = 0.0
 
     def lines(self, data: UsageData, width: int) -> list[Line]:
         return usage_lines(data, width, self._glyphs)
@@ -52,6 +55,7 @@ class UsageView(Page[UsageData]):
         elif fresh:
             self._others = replace(self._others, told={}, hermes=None)
             self._stop()
+            self._next_s = 0.0
             self._work()
         else:
             self._soon()
@@ -91,12 +95,14 @@ class UsageView(Page[UsageData]):
         session = self._session
         if session is None or not self.is_attached:
             return
-        self._moved = False
+        begin = time.monotonic()
         whole = self._state.update(session)
-        today = datetime.fromtimestamp(self._now_ns / 1e9).date()  # noqa: DTZ006 - local time is meant
-        self.show(self._state.data(session, self._others, self._compare, self._now_ns, today))
-        self._timer = self.set_timer(_PAUSE_S if whole else _SLICE_S, self._rested)
+        if whole or begin >= self._next_s:  # of what is half counted a look now and then is enough
+            today = datetime.fromtimestamp(self._now_ns / 1e9).date()  # noqa: DTZ006 - local time is meant
+            self.show(self._state.data(session, self._others, self._compare, self._now_ns, today))
+            self._next_s = begin + max(_PAUSE_S, _SHARE * (time.monotonic() - begin))
         self._moved = not whole
+        self._timer = self.set_timer(self._next_s - begin if whole else _SLICE_S, self._rested)
 
     def _rested(self) -> None:
         self._timer = None
