@@ -39,4 +39,5 @@ def footer(
         unseen=unseen,
         following=following,
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
+        spoken=others or view in own,
     )

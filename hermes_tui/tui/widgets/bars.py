@@ -116,7 +116,8 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
 class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
-    `views` and `keys` are (key, words); `view` is the key of the open one.
+    `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
+    key matter more than the names of the views that are not open.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -124,6 +125,7 @@ class FooterData:
     unseen: int = 0
     following: bool = True
     keys: tuple[tuple[str, str], ...] = ()
+    spoken: bool = False
 
 
 class Footer(Widget):
@@ -144,12 +146,14 @@ class Footer(Widget):
 
     def render(self) -> RenderResult:
         data, width = self.data, self.content_size.width
-        left = self._named(width - self._length([(key, key) for key, _ in data.keys]))
         keys = [(key, f"{key} {words}") for key, words in data.keys]
+        spoken = data.spoken
         if data.unseen:
-            keys = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]]
+            keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
         elif not data.following:
-            keys = [("f", "f follow"), *keys]
+            keys, spoken = [("f", "f follow"), *keys], True
+        least = [(key, text if spoken and not at else key) for at, (key, text) in enumerate(keys)]
+        left = self._named(width - self._length(least))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
         line = Text()
