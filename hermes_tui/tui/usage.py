@@ -178,7 +178,7 @@ class UsageState:
         # Of another session's turn only this session's share is meant.
         usage = turn.totals.usage if turn.session == session.id or tally is None else tally.usage
         return SumRow(
-            f"turn {session.forest.number(turn)}",
+            _place(turn, session),
             usage,
             tally.calls if tally is not None else None,
             tally.calls - tally.priced if tally is not None else 0,
@@ -188,14 +188,18 @@ class UsageState:
         )
 
     def _slow(self, slow: Slow, session: ShownSession) -> SlowRow | None:
-        key = (slow.trace_id, slow.span_id, "span")
-        _, turn = session.find(key)
         node = session.forest.trees[slow.trace_id].nodes.get(slow.span_id)
+        turn = session.forest.views[slow.trace_id].turn_of.get(slow.span_id)
         if node is None or turn is None:
             return None
         row = node_row(node, slow.trace_id, 0, "", False, self._glyphs)
-        where = f"turn {session.forest.number(turn)}"
-        return SlowRow(key, slow.duration_ns, row.glyph, row.text, row.style, where)
+        key = (slow.trace_id, slow.span_id, "span")
+        return SlowRow(key, slow.duration_ns, row.glyph, row.text, row.style, _place(turn, session))
+
+
+def _place(turn: Turn, session: ShownSession) -> str:
+    """The turn's number as the tree shows it."""
+    return f"turn {session.forest.number(turn)}"
 
 
 def _largest(turns: Sequence[Turn]) -> list[Turn]:
