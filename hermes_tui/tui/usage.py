@@ -116,6 +116,7 @@ class UsageState:
         self._glyphs = glyphs
         self._book = Book("")
         self._forest: object = None
+        self._numbers: Mapping[int, int] = {}
 
     def update(self, session: ShownSession) -> bool:
         """Count some of what is new; whether all is counted."""
@@ -128,6 +129,7 @@ class UsageState:
     ) -> UsageData:
         """What to show now; `today` in local time. `compare` as `compare.differences`."""
         book, total = self._book, self._book.sum()
+        self._numbers = _numbers(session)
         turns = session.forest.turns
         listed = _largest(turns) if len(turns) > 1 else []
         differing = _Differing(session, others.told, compare, now_ns)
@@ -178,7 +180,7 @@ class UsageState:
         # Of another session's turn only this session's share is meant.
         usage = turn.totals.usage if turn.session == session.id or tally is None else tally.usage
         return SumRow(
-            _place(turn, session),
+            _place(turn, self._numbers),
             usage,
             tally.calls if tally is not None else None,
             tally.calls - tally.priced if tally is not None else 0,
@@ -194,12 +196,16 @@ class UsageState:
             return None
         row = node_row(node, slow.trace_id, 0, "", False, self._glyphs)
         key = (slow.trace_id, slow.span_id, "span")
-        return SlowRow(key, slow.duration_ns, row.glyph, row.text, row.style, _place(turn, session))
+        return SlowRow(key, slow.duration_ns, row.glyph, row.text, row.style, _place(turn, self._numbers))
 
 
-def _place(turn: Turn, session: ShownSession) -> str:
-    """The turn's number as the tree shows it."""
-    return f"turn {session.forest.number(turn)}"
+def _numbers(session: ShownSession) -> dict[int, int]:
+    """The turns' numbers as the tree shows them, by their identity: a look for each would be linear."""
+    return {id(turn): number for number, turn in enumerate(session.forest.turns, 1)}
+
+
+def _place(turn: Turn, numbers: Mapping[int, int]) -> str:
+    return f"turn {numbers[id(turn)]}" if id(turn) in numbers else "turn"
 
 
 def _largest(turns: Sequence[Turn]) -> list[Turn]:
