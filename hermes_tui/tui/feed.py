@@ -18,6 +18,7 @@ from hermes_tui.model.span import Span
 from hermes_tui.tui.messages import DeliveryMoved, JournalMoved, SpansArrived
 from hermes_tui.tui.pace import Pace
 from hermes_tui.tui.trust import RelaySays
+from hermes_tui.tui.usage_feed import UsageLook
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Feed:
         self._asked = threading.Event()
         self._delivery_moved = False
         self._delivery_at = 0.0
+        self.usage = UsageLook(post)
         self._stop = threading.Event()
         self._wake = threading.Event()  # what was asked for waits for no pace
         self._session: str | None = None
@@ -70,6 +72,11 @@ class Feed:
             self._asked.set()
             self._wake.set()
 
+    def look_at_usage(self, wanted: bool) -> None:
+        """Tell what the view of the usage needs, and again when it changes; not `wanted`: nobody looks."""
+        self.usage.look(wanted)
+        self._wake.set()
+
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
@@ -85,6 +92,7 @@ class Feed:
         """Follow one journal file until it is replaced or rebuilt."""
         self._session = None
         self._asked.set()
+        self.usage.reset()
         looks, pace = 0, Pace()
         while not self._stop.is_set():
             self._wake.clear()
@@ -100,8 +108,9 @@ class Feed:
             if changed:
                 self._tell(reader)
             self._tell_delivery(reader, changed)
+            self.usage.step(reader, self._session, changed)
             if not self._stop.is_set():  # `stop` may have come before `clear`
-                self._wake.wait(pace.wait_s(changed))
+                self._wake.wait(pace.wait_s(changed or self.usage.busy))
 
     def _tell(self, reader: Reader) -> None:
         says = RelaySays(*(reader.document(name) for name in ("exporter", "proof", "keeping")))
