@@ -30,19 +30,23 @@ class Glyphs:
     held: str = "‖"
     none: str = "–"
     more: str = "…"
+    deep: str = "⋯"
+    retry: str = "↻"
     arrow: str = "→"
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
+    blocks: str = " ▏▎▍▌▋▊▉█"
+    track: str = "·"
     spinner: str = "◐◓◑◒"
 
 
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-", up="in", down="out",
+    bar="=", blocks=" #", track=".", spinner="|/-\\",
 )  # fmt: skip
 
 

@@ -23,9 +23,9 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
+from hermes_tui.tui.blocks import Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
-from hermes_tui.tui.outline import Blocks
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.delivery_view import DeliveryView

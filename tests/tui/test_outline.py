@@ -111,7 +111,7 @@ def test_only_the_newest_turn_is_open() -> None:
         ("▸", "2", "✓ 1 $"),
         ("▸", "1", "✓ 1 $"),
     ]
-    assert "  ? denied: rm -rf /srv/lab/" in lines_of(shown.tree)
+    assert "  ? you denied: rm -rf /srv/ | ✗ denied" in lines_of(shown.tree)
 
 
 def test_turns_nested_by_an_interrupt_become_turns_of_their_own() -> None:
