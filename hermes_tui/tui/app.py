@@ -23,9 +23,11 @@ from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
+from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.messages import (
     DeliveryMoved,
+    FactsArrived,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
@@ -97,6 +99,7 @@ class TraceApp(App[None]):
         self._state = state
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message)
+        self._facts = FactsFeed(state.journal, self.post_message)
         self._watch = watch
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
@@ -130,10 +133,12 @@ class TraceApp(App[None]):
         if self._supervision is not None:
             self._supervision.start()
         self.set_interval(_CLOCK_S, self.board.tick)
+        self.set_interval(_CLOCK_S, self._list_sessions)
         self.board.show_footer()
 
     def on_unmount(self) -> None:
         self._feed.stop()
+        self._facts.stop()
         if self._records is not None:
             self._records.stop()
         if self._supervision is not None:
@@ -198,6 +203,10 @@ class TraceApp(App[None]):
         self.board.show_header()
         self.board.show_delivery()
 
+    def on_facts_arrived(self, _: FactsArrived) -> None:
+        if isinstance(self.screen, SessionsScreen):
+            self.screen.list(self._sessions())
+
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
         if self._calling is not None:
@@ -257,7 +266,14 @@ class TraceApp(App[None]):
         self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
-        return directory.directory(self._journal.sessions, self.live, time.time_ns())
+        rows, facts = self._journal.sessions, self._facts.known
+        return directory.directory(rows, self.live, time.time_ns(), facts)
+
+    def _list_sessions(self) -> None:
+        """Bring the list of sessions up to date while somebody looks at it."""
+        if isinstance(self.screen, SessionsScreen):
+            self.screen.list(self._sessions())
+            self._facts.read(self._journal.sessions)
 
     # --- what the user does
 
@@ -335,6 +351,7 @@ class TraceApp(App[None]):
         if found := self._sessions():
             screen = SessionsScreen(found, self.shown.id, self.glyphs, watched_words(self._watched))
             self.push_screen(screen, self._show_session)
+            self._facts.read(self._journal.sessions)
         else:
             self.notify("There are no sessions yet.", timeout=3)
 

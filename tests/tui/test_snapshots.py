@@ -157,8 +157,14 @@ def test_help_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("question_mark",))
 
 
-def test_sessions_wide(picture: Picture) -> None:
-    picture("subagent_children", size=WIDE, keys=("s",))
+async def facts_told(stage: Stage) -> None:
+    """Until the list says of every session what its spans say."""
+    await stage.until(lambda: stage.text.count(" turn,") + stage.text.count(" turns,") == 2)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_sessions(picture: Picture, size: tuple[int, int]) -> None:
+    picture("subagent_children", size=size, keys=("s",), wait=facts_told)
 
 
 # ---- the delivery view
