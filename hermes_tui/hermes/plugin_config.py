@@ -274,6 +274,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self._marked = marked
         self._environment = environment
+        self._rules = plugin.rules if plugin is not None else Rules.NEW
         self._expands = plugin.expands if plugin is not None else True
         self._knows_mlflow = plugin.knows_mlflow if plugin is not None else True
         self._unset: list[str] = []
@@ -363,7 +364,10 @@ class _Reader:
                 found["x-mlflow-workspace"] = workspace
             if token := self._first(raw, "api_key", ("OTEL_MLFLOW_API_KEY", "MLFLOW_TRACKING_TOKEN")):
                 found["authorization"] = f"Bearer {token}"
-        for layer in (self._marked.document.get("headers"), raw.get("headers")):
+        layers = [self._marked.document.get("headers"), raw.get("headers")]
+        if self._rules is Rules.OLD:  # which of the two is stronger was turned round
+            layers.reverse()
+        for layer in layers:
             if isinstance(layer, dict):
                 for name, value in layer.items():
                     lower = str(name).lower()

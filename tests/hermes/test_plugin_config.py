@@ -101,6 +101,15 @@ def test_references_are_resolved_and_what_is_not_set_is_named() -> None:
     ]
 
 
+def test_headers_for_all_backends(home: Home) -> None:
+    text = "headers: {X-MLflow-Experiment-Id: 1, a: b}\nbackends:\n- type: otlp\n  endpoint: http://m\n"
+    assert dict(only(config(text)).headers) == {"x-mlflow-experiment-id": "1", "a": "b"}
+    text += "  headers: {x-mlflow-experiment-id: 2}\n"
+    assert only(config(text)).experiment == "2"
+    plant(home.path, OLD)
+    assert only(plugin_config.parse(Path("c"), text, {}, installed(home))).experiment == "1"
+
+
 def test_the_old_plugin_expands_nothing_and_has_no_type_mlflow(home: Home) -> None:
     plant(home.path, OLD)
     plugin = installed(home)
