@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 from urllib.parse import urlsplit
 
-from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict
+from hermes_tui.doctor.finding import Finding, Fix, Group, Say, Verdict, about
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.plugin_config import EXPERIMENT_HEADER, TRACES, Backend, Reading, Setting
 from hermes_tui.hermes.plugin_places import Rules
@@ -51,9 +51,6 @@ class ConfigFacts:
     changed_ns: int = 0
 
 
-Say = Callable[..., Finding]
-
-
 def judge(facts: ConfigFacts) -> list[Finding]:
     found = [_configuration(facts)]
     config = facts.reading.config
@@ -73,14 +70,13 @@ def nearest(backends: tuple[Backend, ...], relay: Relay) -> Backend | None:
 def minimal(relay: Relay, experiment: str = "EXPERIMENT_ID") -> str:
     """The configuration of MLflow's page, with the relay's address."""
     return (
-        f'enabled: true\nbackends:\n  - type: otlp\n    name: mlflow\n    endpoint: {relay.traces_url}\n'
+        f"enabled: true\nbackends:\n  - type: otlp\n    name: mlflow\n    endpoint: {relay.traces_url}\n"
         f'    metrics: false\n    logs: false\n    headers:\n      {EXPERIMENT_HEADER}: "{experiment}"\n'
     )
 
 
 def _configuration(facts: ConfigFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("configuration", Group.NO_TRACES, verdict, finding, proof, fix)
+    said = about("configuration", Group.NO_TRACES)
 
     reading = facts.reading
     proof = "; ".join(f"{place.path}: {place.why}" for place in reading.places)
@@ -96,7 +92,9 @@ def _configuration(facts: ConfigFacts) -> Finding:
         if (winner := reading.winner) is not None:
             fix = Fix(f"Let HERMES_OTEL_CONFIG name a file that is there, or drop it: {_without(facts, 'HERMES_OTEL_CONFIG')}.",
                       (_drop(facts, "HERMES_OTEL_CONFIG"),))  # fmt: skip
-            return said(Verdict.BAD, f"HERMES_OTEL_CONFIG names {winner.path}, which is not there", proof, fix)
+            return said(
+                Verdict.BAD, f"HERMES_OTEL_CONFIG names {winner.path}, which is not there", proof, fix
+            )
         return said(Verdict.BAD, "hermes-otel has no configuration, so it sends nothing", proof, Fix(
             "Let `setup` write one.", (_SETUP,)))  # fmt: skip
     fatal = [each for each in reading.problems if each.fatal]
@@ -104,7 +102,11 @@ def _configuration(facts: ConfigFacts) -> Finding:
     if not reading.config.usable or (fatal and not reading.config.backends):
         what = fatal[0]
         where = f", line {what.line}" if what.line else ""
-        fix = Fix(f"Mend it{where}; or replace it with this ({_RESTART}).", file=str(path), lines=minimal(facts.relay))
+        fix = Fix(
+            f"Mend it{where}; or replace it with this ({_RESTART}).",
+            file=str(path),
+            lines=minimal(facts.relay),
+        )
         return said(Verdict.BAD, f"{path} cannot be used{where}: {what.text}", proof, fix)
     return _understood(facts, said, proof)
 
@@ -138,14 +140,13 @@ def _switched_on(facts: ConfigFacts) -> Finding:
     setting = facts.reading.settings["enabled"]
     proof = _said_where(setting)
     if setting.value:
-        return Finding("switched on", Group.NO_TRACES, Verdict.OK, "hermes-otel is switched on", proof)
+        return about("switched on", Group.NO_TRACES)(Verdict.OK, "hermes-otel is switched on", proof)
     fix = _set(facts, setting, "enabled: true\n")
-    return Finding("switched on", Group.NO_TRACES, Verdict.BAD, "hermes-otel is switched off", proof, fix)
+    return about("switched on", Group.NO_TRACES)(Verdict.BAD, "hermes-otel is switched off", proof, fix)
 
 
 def _endpoint(facts: ConfigFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("endpoint", Group.NO_TRACES, verdict, finding, proof, fix)
+    said = about("endpoint", Group.NO_TRACES)
 
     reading, relay = facts.reading, facts.relay
     assert reading.config is not None
@@ -160,15 +161,16 @@ def _endpoint(facts: ConfigFacts) -> Finding:
                 return said(Verdict.BAD, f"the backend {each.label} has its traces switched off", proof, fix)
             if urlsplit(each.endpoint or "").path.rstrip("/") != TRACES:
                 fix = _backend(facts, each, f"endpoint: {relay.traces_url}")
-                return said(Verdict.BAD, f"{_plain(each.endpoint)} lacks {TRACES}: the relay answers 404", proof, fix)
+                return said(
+                    Verdict.BAD, f"{_plain(each.endpoint)} lacks {TRACES}: the relay answers 404", proof, fix
+                )
             return said(Verdict.OK, f"hermes-otel sends to the relay ({_plain(each.endpoint)})", proof)
     fix = Fix(f"Let `setup` point it at the relay, {_RESTART}.", (_SETUP,))
     return said(Verdict.BAD, "hermes-otel does not send to the relay", proof, fix)
 
 
 def _experiment(facts: ConfigFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("experiment set", Group.NO_TRACES, verdict, finding, proof, fix)
+    said = about("experiment set", Group.NO_TRACES)
 
     config, relay = facts.reading.config, facts.relay
     assert config is not None
@@ -180,13 +182,20 @@ def _experiment(facts: ConfigFacts) -> Finding:
             return said(Verdict.OK, f"spans are sent to experiment {named}", proof)
         finding = f"experiment {named!r} is not the number of an experiment"
     elif relay.experiment:
-        return said(Verdict.OK, f"the relay names experiment {relay.experiment}", "MLFLOW_EXPERIMENT_ID, a flag or settings")
+        return said(
+            Verdict.OK,
+            f"the relay names experiment {relay.experiment}",
+            "MLFLOW_EXPERIMENT_ID, a flag or settings",
+        )
     elif relay.delivers:
         return said(Verdict.OK, "the relay names the experiment", "MLflow accepted spans that name none")
     elif relay.destination is None:
         return said(Verdict.UNKNOWN, "no experiment is named, and there is no MLflow yet", str(config.path))
     else:
-        proof, finding = f"{config.path} has no {EXPERIMENT_HEADER}", "no experiment is named: MLflow answers 422"
+        proof, finding = (
+            f"{config.path} has no {EXPERIMENT_HEADER}",
+            "no experiment is named: MLflow answers 422",
+        )
     if backend is None:
         return said(Verdict.BAD, finding, proof, Fix("Let `setup` name one.", (_SETUP,)))
     lines = f'headers:\n  {EXPERIMENT_HEADER}: "EXPERIMENT_ID"'
@@ -198,18 +207,28 @@ def _experiment(facts: ConfigFacts) -> Finding:
 def _proxy(facts: ConfigFacts) -> Finding:
     """Python's requests sends even to this machine through a proxy, unless told not to."""
     environment = facts.reading.environment
-    proxies = {name: value for name, value in environment.items() if name.lower() in ("http_proxy", "all_proxy") and value}
+    proxies = {
+        name: value
+        for name, value in environment.items()
+        if name.lower() in ("http_proxy", "all_proxy") and value
+    }
     host = urlsplit(f"//{facts.relay.address}").hostname or ""
     exempt = environment.text("no_proxy") or environment.text("NO_PROXY")
     if not proxies:
-        return Finding("proxy", Group.NO_TRACES, Verdict.OK, "no proxy is in the way", "http_proxy and all_proxy are not set")
+        return about("proxy", Group.NO_TRACES)(
+            Verdict.OK, "no proxy is in the way", "http_proxy and all_proxy are not set"
+        )
     if urllib.request.proxy_bypass_environment(host, {"no": exempt}):  # type: ignore[attr-defined]
-        return Finding("proxy", Group.NO_TRACES, Verdict.OK, "the proxy is not used for the relay", "no_proxy names it")
+        return about("proxy", Group.NO_TRACES)(
+            Verdict.OK, "the proxy is not used for the relay", "no_proxy names it"
+        )
     path = facts.reading.home.path / ".env"
     value = ",".join(filter(None, (exempt, host)))
-    fix = Fix(f"Except this machine, {_RESTART}.", file=str(path), lines=f"no_proxy={value}\nNO_PROXY={value}\n")
+    fix = Fix(
+        f"Except this machine, {_RESTART}.", file=str(path), lines=f"no_proxy={value}\nNO_PROXY={value}\n"
+    )
     names = " and ".join(sorted(proxies))
-    return Finding("proxy", Group.NO_TRACES, Verdict.BAD, f"spans for the relay go to a proxy: {names} is set, and no_proxy does not name {host}",
+    return about("proxy", Group.NO_TRACES)(Verdict.BAD, f"spans for the relay go to a proxy: {names} is set, and no_proxy does not name {host}",
                    "requests, which exports them, asks the proxy even for this machine", fix)  # fmt: skip
 
 
@@ -217,11 +236,13 @@ def _sampling(facts: ConfigFacts) -> Finding:
     setting = facts.reading.settings["sample_rate"]
     proof = _said_where(setting)
     if setting.value is None or setting.value >= 1:
-        return Finding("sampling", Group.NO_TRACES, Verdict.OK, "every turn is traced", proof)
+        return about("sampling", Group.NO_TRACES)(Verdict.OK, "every turn is traced", proof)
     none = setting.value <= 0
-    finding = "no turn is traced: sample_rate is 0" if none else f"only {setting.value:.0%} of all turns are traced"
+    finding = (
+        "no turn is traced: sample_rate is 0" if none else f"only {setting.value:.0%} of all turns are traced"
+    )
     fix = _set(facts, setting, "sample_rate: 1.0\n")
-    return Finding("sampling", Group.NO_TRACES, Verdict.BAD if none else Verdict.WARN, finding, proof, fix)
+    return about("sampling", Group.NO_TRACES)(Verdict.BAD if none else Verdict.WARN, finding, proof, fix)
 
 
 def _content(facts: ConfigFacts) -> Finding:
@@ -230,10 +251,10 @@ def _content(facts: ConfigFacts) -> Finding:
     off = previews if not previews.value else capture
     if previews.value and capture.value != "off":
         how = f"content_capture is {capture.value}" if capture.value else "capture_previews is on"
-        return Finding("content", Group.NOT_WHOLE, Verdict.OK, "spans carry prompts, commands and outputs", how)
+        return about("content", Group.NOT_WHOLE)(Verdict.OK, "spans carry prompts, commands and outputs", how)
     line = "capture_previews: true\n" if off is previews else "content_capture: full\n"
-    return Finding(
-        "content", Group.NOT_WHOLE, Verdict.WARN, "spans carry no commands, outputs or exit codes",
+    return about("content", Group.NOT_WHOLE)(
+        Verdict.WARN, "spans carry no commands, outputs or exit codes",
         _said_where(off), _set(facts, off, line),
     )  # fmt: skip
 
@@ -244,10 +265,12 @@ def _limits(facts: ConfigFacts) -> Finding:
     used = own if own.value is not None else general
     proof = _said_where(used)
     if used.value >= _FEW_CHARS:
-        return Finding("limits", Group.NOT_WHOLE, Verdict.OK, f"{used.value:,} characters of a tool's output are kept", proof)
+        return about("limits", Group.NOT_WHOLE)(
+            Verdict.OK, f"{used.value:,} characters of a tool's output are kept", proof
+        )
     finding = f"outputs are cut after {used.value:,} characters, and the exit code with them"
     lines = f"tool_output_preview_max_chars: {ENOUGH_CHARS}\n"
-    return Finding("limits", Group.NOT_WHOLE, Verdict.WARN, finding, proof, _set(facts, own, lines))
+    return about("limits", Group.NOT_WHOLE)(Verdict.WARN, finding, proof, _set(facts, own, lines))
 
 
 def _restarted(facts: ConfigFacts) -> Finding:
@@ -255,11 +278,16 @@ def _restarted(facts: ConfigFacts) -> Finding:
     running = ", ".join(f"pid {pid}" for pid, _ in facts.running) or "none"
     proof = f"Hermes processes that run: {running}"
     if not older:
-        return Finding("restarted", Group.NO_TRACES, Verdict.OK, "no Hermes runs with an older configuration", proof)
+        return about("restarted", Group.NO_TRACES)(
+            Verdict.OK, "no Hermes runs with an older configuration", proof
+        )
     pids = ", ".join(f"pid {pid}" for pid in older)
     finding = f"Hermes ({pids}) was started before its configuration last changed"
-    fix = Fix("End it and start it again; it reads its configuration at its start only.", tuple(f"kill {pid}" for pid in older))
-    return Finding("restarted", Group.NO_TRACES, Verdict.WARN, finding, proof, fix)
+    fix = Fix(
+        "End it and start it again; it reads its configuration at its start only.",
+        tuple(f"kill {pid}" for pid in older),
+    )
+    return about("restarted", Group.NO_TRACES)(Verdict.WARN, finding, proof, fix)
 
 
 def changed_ns(home: Home, reading: Reading) -> int:

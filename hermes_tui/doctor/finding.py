@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 
 class Verdict(StrEnum):
@@ -71,6 +71,31 @@ class Finding:
             "fix": None if self.fix is None else self.fix.record(),
             "fixable": self.fixable,
         }
+
+
+class Say(Protocol):
+    """Makes the finding of one check."""
+
+    def __call__(
+        self,
+        verdict: Verdict,
+        finding: str,
+        proof: str = "",
+        fix: Fix | None = None,
+        *,
+        fixable: bool = False,
+    ) -> Finding: ...
+
+
+def about(name: str, group: Group) -> Say:
+    """What a check makes its findings with."""
+
+    def say(
+        verdict: Verdict, finding: str, proof: str = "", fix: Fix | None = None, *, fixable: bool = False
+    ) -> Finding:
+        return Finding(name, group, verdict, finding, proof, fix, fixable)
+
+    return say
 
 
 def count(findings: Iterable[Finding], verdict: Verdict) -> int:

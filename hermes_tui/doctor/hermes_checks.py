@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict
+from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
 from hermes_tui.hermes.installation import PACKAGES, TRACER, TRACERS, HermesConfig, Launcher, Plugin, Runtime
 
 REPOSITORY = "briancaffey/hermes-otel"
@@ -43,8 +43,7 @@ def judge(facts: HermesFacts) -> list[Finding]:
 
 
 def _hermes(facts: HermesFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("hermes", Group.NO_TOOLS, verdict, finding, proof, fix)
+    said = about("hermes", Group.NO_TOOLS)
 
     launcher, home = facts.launcher, facts.home
     there = f"its home {home} " + ("is there" if home.is_dir() else "is not there")
@@ -54,45 +53,63 @@ def _hermes(facts: HermesFacts) -> Finding:
             "`hermes-trace-tui doctor --hermes FILE`, or put its folder on PATH.",
             (_INSTALL,),
         )
-        return said(Verdict.BAD, "Hermes is not found", f"no `hermes` on PATH or in ~/.local/bin; {there}", how)
+        return said(
+            Verdict.BAD, "Hermes is not found", f"no `hermes` on PATH or in ~/.local/bin; {there}", how
+        )
     if launcher.error:
-        again = Fix("Hermes itself must work first: run this and follow what it says.", (f"{launcher.path} doctor",))
+        again = Fix(
+            "Hermes itself must work first: run this and follow what it says.", (f"{launcher.path} doctor",)
+        )
         return said(Verdict.BAD, "Hermes is found, but does not run", launcher.error, again)
     proof = f"`{launcher.path} --version` says {launcher.version or 'no version'}; {there}"
     if not home.is_dir():
-        fix = Fix("Start Hermes once, so that it makes its home; or name another with --home.", (f"{launcher.path} setup",))
+        fix = Fix(
+            "Start Hermes once, so that it makes its home; or name another with --home.",
+            (f"{launcher.path} setup",),
+        )
         return said(Verdict.BAD, f"Hermes {launcher.version} has no home yet", proof, fix)
     return said(Verdict.OK, f"Hermes {launcher.version} with its home in {home}", proof)
 
 
 def _python(facts: HermesFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("python", Group.NO_TOOLS, verdict, finding, proof, fix)
+    said = about("python", Group.NO_TOOLS)
 
     runtime = facts.runtime
     if runtime is None:
         if facts.launcher is None or facts.launcher.error:
-            return said(Verdict.UNKNOWN, "Which Python runs Hermes is not known", "Hermes is not found or does not run")
+            return said(
+                Verdict.UNKNOWN,
+                "Which Python runs Hermes is not known",
+                "Hermes is not found or does not run",
+            )
         fix = Fix("Tell which one it is.", ("hermes-trace-tui doctor --python FILE",))
         asked = "`hermes --version` names no folder, and the launcher's first line no Python"
         return said(Verdict.UNKNOWN, "The Python that runs Hermes is not found", asked, fix)
     if runtime.error:
         fix = Fix("Install Hermes again: its Python does not work.", (_INSTALL,))
-        return said(Verdict.BAD, f"The Python that runs Hermes does not work: {runtime.error}", str(runtime.python), fix)
+        return said(
+            Verdict.BAD,
+            f"The Python that runs Hermes does not work: {runtime.error}",
+            str(runtime.python),
+            fix,
+        )
     return said(Verdict.OK, f"Hermes runs in Python {runtime.version}", f"{runtime.python}: {runtime.how}")
 
 
 def _plugin(facts: HermesFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("plugin", Group.NO_TOOLS, verdict, finding, proof, fix)
+    said = about("plugin", Group.NO_TOOLS)
 
     tracer = facts.tracer
     looked = f"{facts.home / 'plugins'} and the packages of its Python"
     if tracer is None:
         others = ", ".join(each.name for each in facts.plugins) or "none"
-        fix = Fix("Install the plugin, then let `setup` point it at the relay.", (
-            f"hermes plugins install {REPOSITORY} --enable", "hermes-trace-tui setup"))
-        return said(Verdict.BAD, "No plugin that exports spans is installed", f"looked in {looked}: {others}", fix)
+        fix = Fix(
+            "Install the plugin, then let `setup` point it at the relay.",
+            (f"hermes plugins install {REPOSITORY} --enable", "hermes-trace-tui setup"),
+        )
+        return said(
+            Verdict.BAD, "No plugin that exports spans is installed", f"looked in {looked}: {others}", fix
+        )
     where = str(tracer.folder) if tracer.folder is not None else "a package of Hermes' Python"
     finding = f"{tracer.name} {tracer.version}".strip() + " is installed"
     if tracer.name != TRACER:
@@ -103,8 +120,7 @@ def _plugin(facts: HermesFacts) -> Finding:
 
 
 def _enabled(facts: HermesFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("plugin enabled", Group.NO_TOOLS, verdict, finding, proof, fix)
+    said = about("plugin enabled", Group.NO_TOOLS)
 
     config, tracer = facts.config, facts.tracer
     if config.error:
@@ -115,7 +131,9 @@ def _enabled(facts: HermesFacts) -> Finding:
     proof = f"{config.path}: plugins.enabled {_listed(config.enabled)}, plugins.disabled {_listed(config.disabled)}"
     if facts.enables(tracer):
         return said(Verdict.OK, f"{tracer.name} is enabled", proof)
-    finding = f"{tracer.name} is " + ("disabled: plugins.disabled wins" if facts.disables(tracer) else "not enabled")
+    finding = f"{tracer.name} is " + (
+        "disabled: plugins.disabled wins" if facts.disables(tracer) else "not enabled"
+    )
     return said(Verdict.BAD, finding, proof, _enable(facts, tracer))
 
 
@@ -128,20 +146,29 @@ def _enable(facts: HermesFacts, tracer: Plugin) -> Fix:
     off = sorted(facts.config.disabled - tracer.names)
     lines = "plugins:\n  enabled:\n" + "".join(f"    - {name}\n" for name in names)
     lines += f"  disabled: [{', '.join(off)}]\n" if facts.config.disabled else ""
-    return Fix("Enable it in Hermes' configuration and restart Hermes.", file=str(facts.config.path), lines=lines)
+    return Fix(
+        "Enable it in Hermes' configuration and restart Hermes.", file=str(facts.config.path), lines=lines
+    )
 
 
 def _packages(facts: HermesFacts) -> Finding:
-    def said(verdict: Verdict, finding: str, proof: str, fix: Fix | None = None) -> Finding:
-        return Finding("packages", Group.NO_TOOLS, verdict, finding, proof, fix)
+    said = about("packages", Group.NO_TOOLS)
 
     runtime = facts.runtime
     if runtime is None or runtime.error:
-        return said(Verdict.UNKNOWN, "Whether OpenTelemetry can be imported is not known", "its Python is not found")
+        return said(
+            Verdict.UNKNOWN, "Whether OpenTelemetry can be imported is not known", "its Python is not found"
+        )
     missing = [name for name, (version, error) in runtime.packages.items() if version is None or error]
-    found = [f"{name} {version}".strip() for name, (version, _) in runtime.packages.items() if name not in missing]
+    found = [
+        f"{name} {version}".strip() for name, (version, _) in runtime.packages.items() if name not in missing
+    ]
     if not missing:
-        return said(Verdict.OK, "OpenTelemetry can be imported in Hermes' Python", f"{runtime.python}: {', '.join(found)}")
+        return said(
+            Verdict.OK,
+            "OpenTelemetry can be imported in Hermes' Python",
+            f"{runtime.python}: {', '.join(found)}",
+        )
     why = "; ".join(f"{name}: {runtime.packages[name][1]}" for name in missing)
     wanted = " ".join(PACKAGES[module] for module in PACKAGES if PACKAGES[module] in missing)
     python = quote(str(runtime.python))
@@ -150,7 +177,9 @@ def _packages(facts: HermesFacts) -> Finding:
         f"`uv pip install --python {python} {wanted}`.)",
         (f"{python} -m pip install {wanted}",),
     )
-    return said(Verdict.BAD, f"Hermes' Python cannot import {', '.join(missing)}", f"{runtime.python}: {why}", fix)
+    return said(
+        Verdict.BAD, f"Hermes' Python cannot import {', '.join(missing)}", f"{runtime.python}: {why}", fix
+    )
 
 
 def _listed(names: frozenset[str] | None) -> str:

@@ -210,9 +210,7 @@ def ask_python(python: Path, how: str, environment: Mapping[str, str] | None = N
         how,
         version=str(found["version"]),
         packages={name: (version, error) for name, (version, error) in found["packages"].items()},
-        plugins=tuple(
-            Plugin(name, version, names=frozenset({name})) for name, version in found["plugins"]
-        ),
+        plugins=tuple(Plugin(name, version, names=frozenset({name})) for name, version in found["plugins"]),
     )
 
 
@@ -230,7 +228,9 @@ def plugins_in(home: Path) -> list[Plugin]:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(("__", ".")))
+        return sorted(
+            each for each in folder.iterdir() if each.is_dir() and not each.name.startswith(("__", "."))
+        )
     except OSError:
         return []
 
