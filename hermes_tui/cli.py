@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, now
+from hermes_tui.commands import delivery, doctor, now
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -337,5 +337,5 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
     sys.exit(1 if refused else 0)
 
 
-for each in (delivery.verify, delivery.retry, delivery.purge, now.now):
+for each in (delivery.verify, delivery.retry, delivery.purge, doctor.doctor, now.now):
     main.add_command(each)

@@ -7,6 +7,7 @@ from pathlib import Path
 from shlex import quote
 
 from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
+from hermes_tui.hermes import plugin_places
 from hermes_tui.hermes.installation import PACKAGES, TRACER, TRACERS, HermesConfig, Launcher, Plugin, Runtime
 
 REPOSITORY = "briancaffey/hermes-otel"
@@ -15,13 +16,17 @@ _INSTALL = "curl -fsSL https://hermes-agent.nousresearch.com/install.sh | bash"
 
 @dataclass(frozen=True, slots=True)
 class HermesFacts:
-    """What was found of the user's Hermes. `plugins` are all that it would find, packages too."""
+    """What was found of the user's Hermes. `plugins` are all that it would find, packages too.
+
+    `otel` is hermes-otel as its own folder shows it, whose manifest is not to be trusted.
+    """
 
     home: Path
     launcher: Launcher | None
     runtime: Runtime | None
     plugins: tuple[Plugin, ...]
     config: HermesConfig
+    otel: plugin_places.Plugin | None = None
 
     @property
     def tracer(self) -> Plugin | None:
@@ -111,12 +116,12 @@ def _plugin(facts: HermesFacts) -> Finding:
             Verdict.BAD, "No plugin that exports spans is installed", f"looked in {looked}: {others}", fix
         )
     where = str(tracer.folder) if tracer.folder is not None else "a package of Hermes' Python"
-    finding = f"{tracer.name} {tracer.version}".strip() + " is installed"
-    if tracer.name != TRACER:
-        note = "; this program knows the configuration of hermes_otel only"
-        return said(Verdict.OK, finding, where + note)
-    reads = "reads hermes_otel.yaml" if tracer.new else "reads the file in its folder only"
-    return said(Verdict.OK, finding, f"{where}; it {reads}")
+    if tracer.name != TRACER or facts.otel is None:
+        finding = f"{tracer.name} {tracer.version}".strip() + " is installed"
+        return said(Verdict.OK, finding, f"{where}; this program knows the configuration of {TRACER} only")
+    version = facts.otel.version or "of an unknown version"
+    reads = f"it looks for its configuration as {facts.otel.rules.value} does"
+    return said(Verdict.OK, f"{tracer.name} {version} is installed", f"{where}; {reads}")
 
 
 def _enabled(facts: HermesFacts) -> Finding:

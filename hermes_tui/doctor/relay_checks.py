@@ -61,7 +61,7 @@ class RelayFacts:
     @property
     def url(self) -> str | None:
         """Where spans go, or would."""
-        return self.running.destination if self.running is not None else self.destination
+        return (self.running.destination if self.running is not None else None) or self.destination
 
 
 def judge(facts: RelayFacts) -> list[Finding]:
