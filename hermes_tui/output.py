@@ -170,7 +170,7 @@ _NAME_CELLS = 16
 def print_examined(record: Record, *, verbose: bool) -> None:
     """What `doctor` found, under MLflow's headings; proof and way out of all that is not well."""
     console = _console()
-    for group in dict.fromkeys(each["group"] for each in record["findings"]):
+    for group in record["groups"]:
         console.print(Text(group, "bold"))
         for each in record["findings"]:
             if each["group"] == group:

@@ -113,7 +113,7 @@ def _mend(
 
 
 def _record(found: list[Finding], wanted: Wanted, done: list[str]) -> dict[str, Any]:
-    from hermes_tui.doctor.finding import Verdict, count, first_fix
+    from hermes_tui.doctor.finding import Group, Verdict, count, first_fix
 
     return {
         "ok": count(found, Verdict.BAD) == 0,
@@ -123,6 +123,7 @@ def _record(found: list[Finding], wanted: Wanted, done: list[str]) -> dict[str, 
         "hermes_home": str(wanted.home.path),
         "state_dir": str(wanted.settings.state_path.absolute()),
         "fixed": done,
+        "groups": [str(group) for group in Group if any(each.group is group for each in found)],
         "findings": [each.record() for each in found],
     }
 

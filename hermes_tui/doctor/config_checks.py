@@ -56,8 +56,8 @@ def judge(facts: ConfigFacts) -> list[Finding]:
     config = facts.reading.config
     if config is None or not config.usable:
         return found
-    return [*found, _switched_on(facts), _endpoint(facts), _experiment(facts), _proxy(facts), _sampling(facts),
-            _content(facts), _limits(facts), _restarted(facts)]  # fmt: skip
+    checks = (_switched_on, _endpoint, _experiment, _proxy, _sampling, _content, _limits, _restarted)
+    return [*found, *(check(facts) for check in checks)]
 
 
 def nearest(backends: tuple[Backend, ...], relay: Relay) -> Backend | None:
@@ -85,13 +85,16 @@ def _configuration(facts: ConfigFacts) -> Finding:
         if others and reading.rules is Rules.OLD:
             wanted, there = reading.places[0].path, others[0].path
             fix = Fix(
-                "This version reads one place only, whatever HERMES_HOME says: put the file there, and restart Hermes.",
+                f"This version reads one place only, whatever HERMES_HOME says: put it there, {_RESTART}.",
                 (f"mkdir -p {quote(str(wanted.parent))} && ln -s {quote(str(there))} {quote(str(wanted))}",),
             )
             return said(Verdict.BAD, f"hermes-otel does not look into {there}: it sends nothing", proof, fix)
         if (winner := reading.winner) is not None:
-            fix = Fix(f"Let HERMES_OTEL_CONFIG name a file that is there, or drop it: {_without(facts, 'HERMES_OTEL_CONFIG')}.",
-                      (_drop(facts, "HERMES_OTEL_CONFIG"),))  # fmt: skip
+            without = _without(facts, "HERMES_OTEL_CONFIG")
+            fix = Fix(
+                f"{without}, or let it name a file that is there; {_RESTART}.",
+                (_drop(facts, "HERMES_OTEL_CONFIG"),),
+            )
             return said(
                 Verdict.BAD, f"HERMES_OTEL_CONFIG names {winner.path}, which is not there", proof, fix
             )
@@ -206,7 +209,7 @@ def _experiment(facts: ConfigFacts) -> Finding:
 
 def _proxy(facts: ConfigFacts) -> Finding:
     """Python's requests sends even to this machine through a proxy, unless told not to."""
-    environment = facts.reading.environment
+    said, environment = about("proxy", Group.NO_TRACES), facts.reading.environment
     proxies = {
         name: value
         for name, value in environment.items()
@@ -215,21 +218,17 @@ def _proxy(facts: ConfigFacts) -> Finding:
     host = urlsplit(f"//{facts.relay.address}").hostname or ""
     exempt = environment.text("no_proxy") or environment.text("NO_PROXY")
     if not proxies:
-        return about("proxy", Group.NO_TRACES)(
-            Verdict.OK, "no proxy is in the way", "http_proxy and all_proxy are not set"
-        )
+        return said(Verdict.OK, "no proxy is in the way", "http_proxy and all_proxy are not set")
     if urllib.request.proxy_bypass_environment(host, {"no": exempt}):  # type: ignore[attr-defined]
-        return about("proxy", Group.NO_TRACES)(
-            Verdict.OK, "the proxy is not used for the relay", "no_proxy names it"
-        )
+        return said(Verdict.OK, "the proxy is not used for the relay", "no_proxy names it")
     path = facts.reading.home.path / ".env"
     value = ",".join(filter(None, (exempt, host)))
     fix = Fix(
         f"Except this machine, {_RESTART}.", file=str(path), lines=f"no_proxy={value}\nNO_PROXY={value}\n"
     )
     names = " and ".join(sorted(proxies))
-    return about("proxy", Group.NO_TRACES)(Verdict.BAD, f"spans for the relay go to a proxy: {names} is set, and no_proxy does not name {host}",
-                   "requests, which exports them, asks the proxy even for this machine", fix)  # fmt: skip
+    proof = f"{names} is set, and no_proxy does not name {host}; requests, which exports them, obeys that"
+    return said(Verdict.BAD, "spans for the relay go to a proxy", proof, fix)
 
 
 def _sampling(facts: ConfigFacts) -> Finding:

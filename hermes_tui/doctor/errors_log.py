@@ -15,17 +15,19 @@ from pathlib import Path
 _TAIL_BYTES = 512 * 1024
 _RECORD = re.compile(r"(?P<at>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)(?:[.,]\d+)? (?P<level>[A-Z]+)\s+(?P<text>.*)")
 _OURS = re.compile(r"otel|opentelemetry|otlp|span batch|exporting span|\[hermes-otel\]", re.IGNORECASE)
+_OTHER_SIGNALS = re.compile(r"(?:metric|_log)_exporter|(?:metrics|logs) batch")
+_GAVE_UP = "max retries or shutdown"
 _CODE = re.compile(r"batch code: (\d{3})|StatusCode\.(\w+)|\b(4\d\d|5\d\d) (?:Client|Server) Error")
 
 _MEANINGS = (
     ("refused", ("Connection refused", "NewConnectionError", "Max retries exceeded", "Failed to establish"),
      "nobody listened at the address: the relay did not run, or the address is wrong"),
-    ("name", ("Name or service not known", "nodename nor servname", "getaddrinfo", "Temporary failure in name"),
+    ("name", ("Name or service not known", "nodename nor servname", "getaddrinfo", "in name resolution"),
      "the host name in the address is not known"),
     ("timeout", ("Read timed out", "timed out", "timeout, max retries", "ReadTimeout"),
      "the receiver did not answer in time; that happens when hermes-otel sends to MLflow directly"),
     ("tls", ("SSLError", "certificate verify failed", "SSL: "), "the certificate is not trusted"),
-    ("import", ("packages not available", "import error"), "OpenTelemetry was not importable in Hermes' Python"),
+    ("import", ("packages not available", "import error"), "Hermes' Python could not import OpenTelemetry"),
     ("full", ("Queue full", "dropping"), "spans came faster than they could be sent, and were dropped"),
     ("off", ("Disabled via config",), "hermes-otel was switched off"),
     ("backend", ("no valid entries", "skipped:", "No backend configured", "must be a", "malformed"),
@@ -72,13 +74,18 @@ def read(path: Path) -> tuple[list[str], str]:
 def explain(lines: Iterable[str]) -> Trouble | None:
     """The newest trouble in exporting spans, with how often its kind is in these lines."""
     found: list[tuple[int, str, str, str]] = []
+    tried: tuple[str, str] | None = None  # why the tries failed: at last the exporter only says it gave up
     for line in lines:
         record = _RECORD.match(line)
         if record is None:
             continue
         text = record["text"]
-        if not _OURS.search(text) or (meant := _meaning(text)) is None:
+        if not _OURS.search(text) or _OTHER_SIGNALS.search(text) or (meant := _meaning(text)) is None:
             continue
+        if _GAVE_UP in text:
+            meant, tried = tried or meant, None
+        elif "Transient error" in text:
+            tried = meant
         found.append((_time_ns(record["at"]), text, *meant))
     if not found:
         return None

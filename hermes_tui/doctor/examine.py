@@ -67,7 +67,7 @@ def examine(wanted: Wanted, progress: Progress = lambda _: None) -> list[Finding
     mlflow = MlflowFacts(None) if client is None else client.facts()
     sent, why_not = _probe(wanted, relay, mlflow, headers, client, progress)
     delivers = _delivers(relay, sent)
-    mlflow = replace(mlflow, delivers=delivers)
+    mlflow = replace(mlflow, delivers=delivers, settings_file=str(relay.settings_file))
     progress("what arrived")
     return [
         *hermes_checks.judge(hermes),

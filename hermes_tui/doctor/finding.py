@@ -43,7 +43,11 @@ class Fix:
 
     def first(self) -> str:
         """In one line, for a place that has no room for more."""
-        return self.commands[0] if self.commands else self.says
+        if self.commands:
+            return " && ".join(self.commands)
+        if self.lines and self.file and self.lines.count("\n") == 1:
+            return f"write `{self.lines.strip()}` into {self.file}"
+        return self.says
 
 
 @dataclass(frozen=True, slots=True)

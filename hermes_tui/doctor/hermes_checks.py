@@ -133,7 +133,8 @@ def _enabled(facts: HermesFacts) -> Finding:
         return said(Verdict.BAD, f"{config.path} cannot be read", config.error, fix)
     if tracer is None:
         return said(Verdict.UNKNOWN, "Whether the plugin is enabled cannot be told", "it is not installed")
-    proof = f"{config.path}: plugins.enabled {_listed(config.enabled)}, plugins.disabled {_listed(config.disabled)}"
+    lists = f"plugins.enabled {_listed(config.enabled)}, plugins.disabled {_listed(config.disabled)}"
+    proof = f"{config.path}: {lists}"
     if facts.enables(tracer):
         return said(Verdict.OK, f"{tracer.name} is enabled", proof)
     finding = f"{tracer.name} is " + (

@@ -59,7 +59,7 @@ def look(chosen: Settings) -> RelayFacts:
 
 
 def folder_trouble(path: Path) -> tuple[str, str]:
-    """Why a state folder cannot be used, and the command that helps; "" twice when it can, or is not there."""
+    """Why a state folder cannot be used, and the command that helps; "" twice when it can be."""
     at = quote(str(path))
     try:
         check_local(path)

@@ -49,6 +49,7 @@ class MlflowFacts:
     version: Answer | None = None
     experiment: Experiment | None = None
     credentials: str = "none"
+    settings_file: str = ""
     delivers: bool = False
 
     @property
@@ -73,7 +74,8 @@ class Arrived(StrEnum):
 class ProbeFacts:
     """A span that was sent the whole way. `reason` is why it came no further, `seconds` how long it took.
 
-    `deleted` is what became of it at MLflow: True gone, False still there (`kept` says why), None never there.
+    `deleted` is what became of it at MLflow: True gone, False still there (`kept` says why), None: it never
+    was there.
     """
 
     arrived: Arrived
@@ -119,9 +121,8 @@ def _start(facts: MlflowFacts) -> tuple[str, ...]:
     parts = urlsplit(facts.url or "")
     if parts.hostname not in _LOCAL:
         return (f"curl -v {quote(f'{facts.url}/health')}",)
-    return (
-        f"mlflow server --host {parts.hostname} --port {parts.port or 5000} --backend-store-uri sqlite:///mlflow.db",
-    )
+    where = f"--host {parts.hostname} --port {parts.port or 5000}"
+    return (f"mlflow server {where} --backend-store-uri sqlite:///mlflow.db",)
 
 
 def _version(facts: MlflowFacts) -> Finding:
@@ -160,8 +161,12 @@ def _credentials(facts: MlflowFacts) -> Finding:
         if facts.delivers:
             return said(Verdict.OK, "The relay's own credentials are accepted", f"{proof}; but its spans are")
         lines = "mlflow:\n  username: NAME\n  password: PASSWORD   # or: token: TOKEN\n"
-        fix = Fix(f"Write them into the settings (MLFLOW_TRACKING_USERNAME and …_PASSWORD do as well), then `{STOP}` and `{FIX}`.",
-                  file="settings", lines=lines)  # fmt: skip
+        again = f"run `{STOP}` and `{FIX}`"
+        fix = Fix(
+            f"Write them here (MLFLOW_TRACKING_USERNAME and …_PASSWORD do as well), and {again}.",
+            file=facts.settings_file,
+            lines=lines,
+        )
         return said(Verdict.BAD, "MLflow does not accept the credentials", proof, fix)
     if answer.status == 403:
         return said(
@@ -190,7 +195,8 @@ def _experiment(facts: MlflowFacts) -> Finding:
             "none is named" if facts.up else "MLflow does not answer",
         )
     answer, number = experiment.answer, quote(experiment.id)
-    proof = f"GET {facts.url}/api/2.0/mlflow/experiments/get?experiment_id={experiment.id}: {answer.status} {answer.said}".rstrip()
+    asked = f"GET {facts.url}/api/2.0/mlflow/experiments/get?experiment_id={experiment.id}"
+    proof = f"{asked}: {answer.status} {answer.said}".rstrip()
     cli = f"MLFLOW_TRACKING_URI={quote(facts.url or '')} mlflow experiments"
     if answer.status == 200 and experiment.stage in ("active", ""):
         return said(Verdict.OK, f"Experiment {experiment.id} ({experiment.name}) is there", proof)
@@ -270,5 +276,6 @@ def judge_probe(probe: ProbeFacts | None, facts: MlflowFacts, why_not: str) -> F
                 permit(facts.url, facts.experiment.id),
             )
         case _:
-            return said(Verdict.BAD, f"MLflow did not take a probe span: it was {probe.arrived}", f"{probe.reason}; {took}", Fix(
-                "Put right what it says; the findings above tell how.", ("hermes-trace-tui retry",)))  # fmt: skip
+            fix = Fix("Put right what it says; the findings above tell how.", ("hermes-trace-tui doctor",))
+            finding = f"MLflow did not take a probe span: it was {probe.arrived}"
+            return said(Verdict.BAD, finding, f"{probe.reason}; {took}", fix)

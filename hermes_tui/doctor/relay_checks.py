@@ -102,7 +102,8 @@ def _running(facts: RelayFacts) -> Finding:
             fixable=True,
         )
     listens = f"http://{running.http}/v1/traces" + (f" and gRPC on {running.grpc}" if running.grpc else "")
-    proof = f"pid {running.pid}, started by the {running.started_by}; GET http://{running.http}/ says {facts.identity.get('service')}"
+    said_it = f"GET http://{running.http}/ says {facts.identity.get('service')}"
+    proof = f"pid {running.pid}, started by the {running.started_by}; {said_it}"
     return said(Verdict.OK, f"The relay takes spans on {listens}", proof)
 
 
@@ -118,7 +119,8 @@ def _port(facts: RelayFacts) -> Finding:
             here = f"the relay listens on {running.http} instead"
         return said(Verdict.OK, f"{facts.wanted} is not taken by another program", here)
     who = holder.who or "a program that this user may not look at"
-    ways = f"or let the relay listen elsewhere: `http_port` in {facts.settings_file}, then `hermes-trace-tui setup`"
+    elsewhere = f"`http_port` in {facts.settings_file}, then `hermes-trace-tui setup`"
+    ways = f"or let the relay listen elsewhere: {elsewhere}"
     commands = (
         (f"kill {holder.pid}", FIX)
         if holder.pid
@@ -162,8 +164,8 @@ def _journal(facts: RelayFacts) -> Finding:
         )
         return said(Verdict.BAD, facts.trouble, proof, fix)
     if keeping.get("full"):
-        fix = Fix("Make room, let MLflow take what waits, or raise retention.undelivered_bytes in the settings.",
-                  ("hermes-trace-tui retry", "hermes-trace-tui purge --before 7d"))  # fmt: skip
+        ways = "Make room, let MLflow take what waits, or raise retention.undelivered_bytes in the settings."
+        fix = Fix(ways, ("hermes-trace-tui retry", "hermes-trace-tui purge --before 7d"))
         return said(Verdict.BAD, "The relay takes no more spans", str(keeping.get("reason")), fix)
     if isinstance(damage := keeping.get("damage"), Mapping):
         file = facts.folder / str(damage.get("file"))
@@ -217,7 +219,7 @@ def _destination(facts: RelayFacts) -> Finding:
 def _name_it(facts: RelayFacts) -> Fix:
     restart = f"run `{STOP}` and `{FIX}`" if facts.running is not None else f"run `{FIX}`"
     return Fix(
-        f"Let `hermes-trace-tui setup` name it; or write this with your own address and experiment, and {restart}.",
+        f"Let `hermes-trace-tui setup` name it; or write this, with your own, and {restart}.",
         file=str(facts.settings_file),
         lines='mlflow:\n  url: http://localhost:5000\n  experiment: "EXPERIMENT_ID"\n',
     )

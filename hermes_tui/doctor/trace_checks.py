@@ -14,6 +14,7 @@ from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
 from hermes_tui.doctor.hermes_checks import REPOSITORY
 from hermes_tui.journal.delivery import Refused
 from hermes_tui.model.span import NANOSECONDS, Delivery, Kind
+from hermes_tui.relay.logs import discreet
 
 _LATE_S = 60.0  # a turn that ended so long ago has been exported
 _LATELY_S = 24 * 3600.0
@@ -72,7 +73,7 @@ def _arrive(facts: TraceFacts) -> Finding:
     settled = facts.since_ns < worked < facts.now_ns - _LATE_S * NANOSECONDS
     if settled and worked - newest > _LATE_S * NANOSECONDS:
         fix = Fix(
-            "Put right what is wrong above, then restart Hermes: it reads its configuration at its start only.",
+            "Put right what is wrong above, then restart Hermes.",
             ("hermes",),
         )
         finding = (
@@ -97,7 +98,7 @@ def _errors(facts: TraceFacts) -> Finding:
     if trouble is None:
         return said(Verdict.OK, "Hermes' log names no trouble in exporting spans", facts.log)
     times = "once" if trouble.times == 1 else f"{trouble.times} times"
-    proof = f"{facts.log}, {_when(trouble.at_ns)}: {trouble.text[:300]}"
+    proof = f"{facts.log}, {_when(trouble.at_ns)}: {discreet(trouble.text[:400])}"
     past = facts.newest_ns > trouble.at_ns
     old = trouble.at_ns < facts.now_ns - _LATELY_S * NANOSECONDS
     if past or old:
@@ -188,7 +189,8 @@ def _stuck(facts: TraceFacts) -> Finding:
             Verdict.OK, "No trace waits for a root that will not come", "looked through the newest traces"
         )
     why = Counter(each.why for each in stuck)
-    finding = f"{len(stuck)} traces never got their root, so MLflow shows them as IN_PROGRESS: {why.most_common(1)[0][0]}"
+    most = why.most_common(1)[0][0]
+    finding = f"{len(stuck)} traces never got their root, so MLflow shows them as IN_PROGRESS: {most}"
     shown = [f"{each.trace} of {each.session} ({_when(each.last_ns)}, {each.why})" for each in stuck[:_SHOWN]]
     proof = "; ".join(shown) + ("; …" if len(stuck) > _SHOWN else "")
     sessions = list(dict.fromkeys(each.session for each in stuck))

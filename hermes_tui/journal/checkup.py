@@ -12,7 +12,7 @@ _CHARS = 500  # of a fix
 
 
 class Summary(NamedTuple):
-    """The last examination: its age in seconds, how many findings were bad or doubtful, and what to do first."""
+    """The last examination: its age, how many findings were bad or doubtful, and what to do first."""
 
     age_s: float
     bad: int
