@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hermes_tui.hermes import plugin_config, surgery
@@ -21,15 +20,12 @@ _PAGE: Mapping[str, bool] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Unclear(Exception):
     """Several backends could be meant; or the one that was named is not there. `choices` are labels."""
 
-    why: str
-    choices: tuple[str, ...]
-
-    def __str__(self) -> str:
-        return self.why
+    def __init__(self, why: str, choices: tuple[str, ...]) -> None:
+        super().__init__(why)
+        self.choices = choices
 
 
 def choose(config: Config, wanted: str | None, host: str, port: int) -> Backend | None:
@@ -42,8 +38,8 @@ def choose(config: Config, wanted: str | None, host: str, port: int) -> Backend 
     if wanted is not None:
         named = [each for each in sending if wanted in (str(each.index + 1), each.name, each.type)]
         if len(named) != 1:
-            found = "several backends are" if named else "no backend that sends traces is"
-            raise Unclear(f"{found} called {wanted}", labels)
+            how_many = "several backends are" if named else "no backend that sends traces is"
+            raise Unclear(f"{how_many} called {wanted}", labels)
         return named[0]
     kinds = (
         [each for each in sending if plugin_config.aims_at(each.endpoint, host, port)],

@@ -313,9 +313,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 def _get(document: Any, path: Path) -> Any:
     for each in path:
-        if not isinstance(document, dict | list):
-            return None
-        document = document.get(each) if isinstance(document, dict) else document[each]  # type: ignore[index]
+        document = document.get(each) if isinstance(document, dict) else None
     return document
 
 
