@@ -7,6 +7,7 @@ from 1.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,7 +85,7 @@ class Marked:
             if key.tag == _MERGE:
                 merges += reversed(value.value) if isinstance(value, yaml.SequenceNode) else [value]
             elif isinstance(key, yaml.ScalarNode) and key.value == name:
-                found = self._spot(value, self._aliases.get((id(mapping), id(key))))
+                found = self.written(mapping, key, value)
         if found is not None:
             return found
         for each in reversed(merges):
@@ -93,6 +94,10 @@ class Marked:
                 return Spot(spot.node, spot.start, spot.end, spot.alias, merged=True)
         return None
 
+    def written(self, mapping: yaml.MappingNode, key: yaml.Node, value: yaml.Node) -> Spot:
+        """Where the value of one of a mapping's keys is written."""
+        return self._spot(value, self._aliases.get((id(mapping), id(key))))
+
     def items(self, sequence: yaml.Node | None) -> list[Spot]:
         if not isinstance(sequence, yaml.SequenceNode):
             return []
@@ -100,6 +105,27 @@ class Marked:
             self._spot(node, self._aliases.get((id(sequence), index)))
             for index, node in enumerate(sequence.value)
         ]
+
+    def named_scalars(self) -> Iterator[tuple[str, bool, int, int]]:
+        """Scalars: the name each belongs to, whether it is among `headers`, and where it is written.
+
+        One that several aliases lead to comes once for each of these.
+        """
+        seen: set[tuple[int, str, bool]] = set()
+        waiting: list[tuple[yaml.Node, str, bool]] = [(self.root, "", False)] if self.root else []
+        while waiting:
+            node, name, headers = waiting.pop()
+            if (id(node), name, headers) in seen:
+                continue
+            seen.add((id(node), name, headers))
+            if isinstance(node, yaml.MappingNode):
+                below = headers or name == "headers"
+                waiting += [(value, str(key.value).lower(), below) for key, value in node.value]
+            elif isinstance(node, yaml.SequenceNode):
+                waiting += [(value, name, headers) for value in node.value]
+            else:
+                spot = self._spot(node, None)
+                yield name, headers, spot.start, spot.end
 
     def _spot(self, node: yaml.Node, alias: tuple[int, int] | None) -> Spot:
         if alias is not None:

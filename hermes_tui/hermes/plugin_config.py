@@ -84,7 +84,7 @@ class Backend:
     index: int
     type: str
     name: str | None
-    line: int
+    line: int = field(compare=False)
     written: str | None = field(default=None, repr=False)
     endpoint: str | None = field(default=None, repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
