@@ -12,7 +12,14 @@ from urllib.parse import urlsplit
 
 from hermes_tui.doctor.finding import Finding, Fix, Group, Say, Verdict, about
 from hermes_tui.hermes.home import Home
-from hermes_tui.hermes.plugin_config import EXPERIMENT_HEADER, TRACES, Backend, Reading, Setting
+from hermes_tui.hermes.plugin_config import (
+    EXPERIMENT_HEADER,
+    TRACES,
+    Backend,
+    Reading,
+    Setting,
+    aims_at,
+)
 from hermes_tui.hermes.plugin_places import Rules
 
 ENOUGH_CHARS = 20_000
@@ -21,7 +28,6 @@ ENOUGH_CHARS = 20_000
 _FEW_CHARS = 4_000  # below it, ordinary test runs and listings lose their end
 _SETUP = "hermes-trace-tui setup"
 _RESTART = "then restart Hermes"
-_HERE = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,15 +349,8 @@ def _said_where(setting: Setting) -> str:
 
 
 def _is_relay(endpoint: str | None, relay: Relay) -> bool:
-    try:
-        there, here = urlsplit(endpoint or ""), urlsplit(f"//{relay.address}")
-        return there.port == here.port and _same_host(there.hostname, here.hostname)
-    except ValueError:
-        return False
-
-
-def _same_host(one: str | None, other: str | None) -> bool:
-    return one == other or (one in _HERE and other in _HERE)
+    host, _, port = relay.address.rpartition(":")
+    return aims_at(endpoint, host, int(port))
 
 
 def _plain(url: str | None) -> str:

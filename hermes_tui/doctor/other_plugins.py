@@ -12,12 +12,12 @@ from hermes_tui.doctor.config_checks import Relay
 from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.installation import Plugin
+from hermes_tui.hermes.plugin_config import aims_at
 
 _EXPORTER, _ENDPOINT = "HERMES_OTEL_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _TRACES_ENDPOINT, _ENABLED = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "HERMES_OTEL_ENABLED"
 _DEFAULT = "http://localhost:4318"
 _YES = ("", "true", "1", "yes")
-_HERE = ("localhost", "127.0.0.1", "::1")
 
 
 def judge(tracer: Plugin, environment: Mapping[str, str], home: Home, relay: Relay) -> list[Finding]:
@@ -40,9 +40,8 @@ def judge(tracer: Plugin, environment: Mapping[str, str], home: Home, relay: Rel
         return [said(Verdict.BAD, f"otel_tracing is switched off by {_ENABLED}", proof, fix)]
     if exporter != "otlp":
         return [said(Verdict.BAD, f"otel_tracing exports to {exporter}, not over OTLP/HTTP", proof, fix)]
-    there, here = urlsplit(endpoint), urlsplit(f"//{relay.address}")
-    same = there.hostname == here.hostname or (there.hostname in _HERE and here.hostname in _HERE)
-    if not same or there.port != here.port:
+    host, _, port = relay.address.rpartition(":")
+    if not aims_at(endpoint, host, int(port)):
         return [said(Verdict.BAD, f"otel_tracing sends to {shown}, not to the relay", proof, fix)]
     return [said(Verdict.OK, f"otel_tracing sends to the relay ({shown})", proof)]
 
