@@ -24,6 +24,7 @@ from hermes_tui.doctor.config_checks import ConfigFacts, Relay
 from hermes_tui.doctor.finding import Finding, Group, Verdict, about
 from hermes_tui.doctor.hermes_checks import HermesFacts
 from hermes_tui.doctor.mlflow_checks import Arrived, MlflowFacts, ProbeFacts
+from hermes_tui.doctor.probe import PATIENCE_S
 from hermes_tui.doctor.relay_checks import RelayFacts
 from hermes_tui.hermes import installation, plugin_config
 from hermes_tui.hermes.home import Home
@@ -40,7 +41,8 @@ _PROBE_HEADERS = ("authorization", "x-mlflow-")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be examined. `home` is Hermes' home or a profile; `probe`: also send a span.
+    """What is to be examined. `home` is Hermes' home or a profile; `probe`: also send a span, and wait
+    `patience_s` for it.
 
     `environment` is the one that Hermes would be started with.
     """
@@ -51,6 +53,7 @@ class Wanted:
     python: str | None = None
     probe: bool = True
     token: str = ""
+    patience_s: float = PATIENCE_S
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
@@ -164,7 +167,8 @@ def _probe(
         return None, "the experiment must be put right first"
     progress("a span on its way to MLflow and back")
     try:
-        sent = probe.send(StateDir(relay.folder), relay.running, headers, wanted.token, client)
+        state = StateDir(relay.folder)
+        sent = probe.send(state, relay.running, headers, wanted.token, client, wanted.patience_s)
     except StateError as error:
         return None, str(error)
     return sent, ""

@@ -5,6 +5,7 @@ OTLP is taken since MLflow 3.6.0 (its documentation, "Collect OpenTelemetry Trac
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
@@ -179,11 +180,17 @@ def _credentials(facts: MlflowFacts) -> Finding:
 
 
 def permit(url: str | None, experiment: str) -> Fix:
-    """What an administrator of MLflow's basic auth does."""
-    body = f'{{"experiment_id": "{experiment}", "username": "NAME", "permission": "EDIT"}}'
-    path = "/api/2.0/mlflow/experiments/permissions/create"
-    command = f"curl -f -u ADMIN:PASSWORD -H 'Content-Type: application/json' -d '{body}' {url}{path}"
-    return Fix("An administrator of MLflow gives the right to write there.", (command,))
+    """What an administrator of MLflow's basic auth does; read in its `server/auth` of 3.17, and older."""
+    new = {"username": "NAME", "resource_type": "experiment", "resource_id": experiment, "permission": "EDIT"}
+    old = {"username": "NAME", "experiment_id": experiment, "permission": "EDIT"}
+    ways = (
+        ("/api/3.0/mlflow/users/permissions/grant", new),
+        ("/api/2.0/mlflow/experiments/permissions/create", old),
+    )
+    post = "curl -f -u ADMIN -H 'Content-Type: application/json'"
+    command = " || ".join(f"{post} -d {quote(json.dumps(body))} {url}{path}" for path, body in ways)
+    says = "An administrator of MLflow gives the right to write there (older versions want the second way)."
+    return Fix(says, (command,))
 
 
 def _experiment(facts: MlflowFacts) -> Finding:

@@ -7,7 +7,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 
 from hermes_tui.doctor.ask_mlflow import Client
@@ -24,8 +24,10 @@ from hermes_tui.relay.wishing import WishError, fulfil
 SESSION = "hermes-trace-doctor-"
 """How the sessions of probe spans begin."""
 
+PATIENCE_S = 45.0
+"""For the whole way: MLflow answers a first request after 7 s, and waits 20 s for a locked store."""
+
 _POST_S = 10.0
-_WAY_S = 45.0  # MLflow answers a first request after 7 s, and waits 20 s for a locked store
 _POLL_S = 0.05
 _ARRIVED = {
     Delivery.LOCAL: Arrived.LOCAL,
@@ -47,7 +49,7 @@ def send(
     headers: Mapping[str, str],
     token: str,
     client: Client | None,
-    patience_s: float = _WAY_S,
+    patience_s: float,
 ) -> ProbeFacts:
     """What became of a probe span; it is removed from the journal and, where that is allowed, from MLflow."""
     trace_id, span_id = secrets.token_bytes(16), secrets.token_bytes(8)
@@ -58,9 +60,13 @@ def send(
     )
     if (refusal := _post(running, body, headers, token)) is not None:
         return ProbeFacts(Arrived.REFUSED, refusal, time.monotonic() - began)
+    if _pauses(state):  # what was wrong may be mended: the relay need not wait for its next try
+        _wish(state, "retry", {"session": session, "local": False})
     found = _follow(state, running, trace_id, span_id, began + patience_s)
     found = replace(found, seconds=time.monotonic() - began, trace=f"tr-{trace_id.hex()}")
-    _forget(state, session)  # before MLflow forgets it: else the relay would miss it and send it again
+    _wish(
+        state, "purge", {"session": session, "erase": False}
+    )  # before MLflow forgets it: else the relay would miss it and send it again
     if client is None or found.arrived not in (Arrived.ACCEPTED, Arrived.CONFIRMED):
         return found
     gone, why = client.delete(found.trace)
@@ -117,11 +123,21 @@ def _settled(arrived: Arrived, running: Running, unreadable: bool) -> bool:
             return False
 
 
-def _forget(state: StateDir, session: str) -> None:
+def _pauses(state: StateDir) -> bool:
+    """Whether the relay has met with trouble, and waits before it sends again."""
+    with Reader(state.journal) as reader:
+        return reader.document("exporter").get("state") in ("held", "retrying")
+
+
+def _wish(state: StateDir, kind: str, argument: dict[str, object]) -> None:
+    """Ask the relay for something that helps, and can be done without.
+
+    A probe that is not purged stays in the journal, under a name that tells what it is, until retention
+    takes it.
+    """
+
     def none() -> AbstractContextManager[Running]:
         raise _NoRelay
 
-    try:
-        fulfil(state, "purge", {"session": session, "erase": False}, lend=none)
-    except (WishError, StateError, _NoRelay, sqlite3.Error):
-        return  # it stays in the journal, under a name that tells what it is, until retention takes it
+    with suppress(WishError, StateError, _NoRelay, sqlite3.Error):
+        fulfil(state, kind, argument, lend=none)

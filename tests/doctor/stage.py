@@ -24,8 +24,7 @@ from hermes_tui.relay import launch
 from hermes_tui.relay.lock import find
 from hermes_tui.settings import load
 from tests.fake_mlflow import FakeMLflow
-from tests.processes import DEADLINE_S, RelayProcess
-from tests.support import wait_for
+from tests.processes import DEADLINE_S, MLFLOW_PYTHON, RelayProcess
 
 OLD = {
     "plugin_config.py": "DEFAULT_CONFIG_PATH = Path.home()\n",
@@ -106,9 +105,11 @@ class Stage:
     def _furnish(self) -> None:
         self.bin.mkdir(parents=True)
         self.install_hermes()
-        for name, module in (("hermes-trace-tui", "hermes_tui"), ("mlflow", "mlflow")):
-            python = os.environ.get("HERMES_TRACE_TEST_MLFLOW_PYTHON") if module == "mlflow" else None
-            self.program(name, f'#!/bin/sh\nexec {shlex.quote(python or sys.executable)} -m {module} "$@"\n')
+        for name, python, module in (
+            ("hermes-trace-tui", sys.executable, "hermes_tui"),
+            ("mlflow", MLFLOW_PYTHON, "mlflow"),
+        ):
+            self.program(name, f'#!/bin/sh\nexec {shlex.quote(python)} -m {module} "$@"\n')
         self.plugin(NEW)
         self.config(plugins={"enabled": ["hermes_otel"]})
         self.otel()
@@ -197,9 +198,8 @@ class Stage:
             if "setup" not in main.commands:
                 pytest.skip("this program has no `setup` yet")
             command += " --yes"  # there is no terminal to say yes on
-        done = subprocess.run(
-            ["/bin/bash", "-c", command], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=DEADLINE_S
-        )  # fmt: skip
+        shell, nothing = ["/bin/bash", "-c", command], subprocess.DEVNULL
+        done = subprocess.run(shell, stdin=nothing, capture_output=True, text=True, timeout=DEADLINE_S)
         assert done.returncode == 0 or "doctor" in command, (command, done.stdout, done.stderr)
 
     def _put(self, path: Path, lines: str) -> None:
@@ -235,7 +235,3 @@ def _merge(into: dict[str, Any], news: dict[str, Any]) -> None:
 
 def is_well(found: Finding) -> bool:
     return found.verdict is Verdict.OK
-
-
-def wait_well(stage: Stage, name: str, **said: Any) -> None:
-    wait_for(lambda: is_well(stage.ask(name, **said)), DEADLINE_S)

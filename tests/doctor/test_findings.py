@@ -77,7 +77,10 @@ def mismatch(stage: Stage) -> None:
 
 ROWS = [
     Row("not found", "hermes", BAD, "is not found", lambda s: (s.bin / "hermes").unlink(), clear=False),
-    Row("does not run", "hermes", BAD, "does not run", lambda s: s.program("hermes", "#!/bin/sh\nexit 3\n"), clear=False),
+    Row(
+        "does not run", "hermes", BAD, "does not run",
+        lambda s: s.program("hermes", "#!/bin/sh\nexit 3\n"), clear=False,
+    ),
     Row("no home", "hermes", BAD, "has no home", lambda s: s.home.rename(s.folder / "away")),
     Row("no plugin", "plugin", BAD, "No plugin", no_plugin),
     Row("not enabled", "plugin enabled", BAD, "not enabled", lambda s: s.config(plugins={"enabled": []})),
@@ -96,8 +99,14 @@ ROWS = [
         "missing file named in .env", "configuration", BAD, "which is not there",
         lambda s: s.write(s.home / ".env", "A=1\nexport HERMES_OTEL_CONFIG=/gone.yaml\nB=2\n"),
     ),
-    Row("broken YAML", "configuration", BAD, "line 3", lambda s: s.write(s.home / "hermes_otel.yaml", "a: 1\nb: [1\n")),
-    Row("a list", "configuration", BAD, "cannot be used", lambda s: s.write(s.home / "hermes_otel.yaml", "- a\n")),
+    Row(
+        "broken YAML", "configuration", BAD, "line 3",
+        lambda s: s.write(s.home / "hermes_otel.yaml", "a: 1\nb: [1\n"),
+    ),
+    Row(
+        "a list", "configuration", BAD, "cannot be used",
+        lambda s: s.write(s.home / "hermes_otel.yaml", "- a\n"),
+    ),
     Row(
         "two files", "configuration", WARN, "ignored",
         lambda s: s.otel(path=s.home / "plugins" / "hermes_otel" / "config.yaml"),
@@ -114,8 +123,14 @@ ROWS = [
         lambda s: s.otel(backend={"headers": {"x-mlflow-experiment-id": "hermes"}}),
     ),
     Row("off", "switched on", BAD, "switched off", lambda s: s.otel(enabled=False)),
-    Row("off by variable", "switched on", BAD, "switched off", lambda s: s.patch.setenv("HERMES_OTEL_ENABLED", "no")),
-    Row("off in .env", "switched on", BAD, "switched off", lambda s: s.write(s.home / ".env", "HERMES_OTEL_ENABLED=0\n")),
+    Row(
+        "off by variable", "switched on", BAD, "switched off",
+        lambda s: s.patch.setenv("HERMES_OTEL_ENABLED", "no"),
+    ),
+    Row(
+        "off in .env", "switched on", BAD, "switched off",
+        lambda s: s.write(s.home / ".env", "HERMES_OTEL_ENABLED=0\n"),
+    ),
     Row("proxy", "proxy", BAD, "go to a proxy", lambda s: s.patch.setenv("http_proxy", "http://127.0.0.1:1")),
     Row("sampled", "sampling", WARN, "25%", lambda s: s.otel(sample_rate=0.25)),
     Row("nothing sampled", "sampling", BAD, "sample_rate is 0", lambda s: s.otel(sample_rate=0)),
