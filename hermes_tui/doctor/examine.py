@@ -28,6 +28,7 @@ from hermes_tui.doctor.probe import PATIENCE_S
 from hermes_tui.doctor.relay_checks import RelayFacts
 from hermes_tui.hermes import installation, plugin_config
 from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.home import homes as all_homes
 from hermes_tui.hermes.plugin_config import Reading
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.model.span import Delivery
@@ -101,6 +102,7 @@ def _hermes(wanted: Wanted, progress: Progress) -> HermesFacts:
         (*installation.plugins_in(home), *packaged),
         installation.hermes_config(home),
         reading.plugin,
+        tuple(each.name for each in all_homes((), environment) if each.name != wanted.home.name),
     )
 
 
@@ -177,7 +179,7 @@ def _probe(
 def _delivers(relay: RelayFacts, sent: ProbeFacts | None) -> bool:
     """Whether MLflow takes what the relay sends: the probe tells, or else what was sent before."""
     if sent is not None:
-        return sent.arrived in (Arrived.ACCEPTED, Arrived.CONFIRMED)
+        return sent.arrived in (Arrived.ACCEPTED, Arrived.UNPROVEN, Arrived.CONFIRMED)
     taken = relay.counts[Delivery.ACCEPTED] + relay.counts[Delivery.CONFIRMED]
     return relay.exporter.get("state") == "ok" and taken > 0
 

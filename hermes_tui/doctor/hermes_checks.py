@@ -18,7 +18,8 @@ _INSTALL = "curl -fsSL https://hermes-agent.nousresearch.com/install.sh | bash"
 class HermesFacts:
     """What was found of the user's Hermes. `plugins` are all that it would find, packages too.
 
-    `otel` is hermes-otel as its own folder shows it, whose manifest is not to be trusted.
+    `otel` is hermes-otel as its own folder shows it, whose manifest is not to be trusted;
+    `profiles` are the others of this user.
     """
 
     home: Path
@@ -27,6 +28,7 @@ class HermesFacts:
     plugins: tuple[Plugin, ...]
     config: HermesConfig
     otel: plugin_places.Plugin | None = None
+    profiles: tuple[str, ...] = ()
 
     @property
     def tracer(self) -> Plugin | None:
@@ -73,7 +75,8 @@ def _hermes(facts: HermesFacts) -> Finding:
             (f"{launcher.path} setup",),
         )
         return said(Verdict.BAD, f"Hermes {launcher.version} has no home yet", proof, fix)
-    return said(Verdict.OK, f"Hermes {launcher.version} with its home in {home}", proof)
+    others = f"; other profiles, for --home: {', '.join(facts.profiles)}" if facts.profiles else ""
+    return said(Verdict.OK, f"Hermes {launcher.version} with its home in {home}", proof + others)
 
 
 def _python(facts: HermesFacts) -> Finding:

@@ -67,7 +67,8 @@ class Arrived(StrEnum):
     QUEUED = "queued"
     HELD = "held"
     QUARANTINED = "quarantined"
-    ACCEPTED = "accepted"
+    UNPROVEN = "unproven"  # accepted, and not read back in time
+    ACCEPTED = "accepted"  # by a destination that cannot be read back
     CONFIRMED = "confirmed"
 
 
@@ -250,39 +251,31 @@ def judge_probe(probe: ProbeFacts | None, facts: MlflowFacts, why_not: str) -> F
     if probe is None:
         return said(Verdict.UNKNOWN, "No probe span was sent", why_not)
     took = f"{probe.seconds:.1f} s" + (f"; trace {probe.trace}" if probe.trace else "")
-    after = {True: "; deleted again", None: "", False: f"; it stays there: {probe.kept}"}[probe.deleted]
+    if probe.arrived in _GOOD:
+        after = {True: "; deleted again", None: "", False: f"; it stays there: {probe.kept}"}[probe.deleted]
+        return said(Verdict.OK, _GOOD[probe.arrived], took + after)
+    proof = f"{probe.reason or 'nothing was said'}; {took}"
     match probe.arrived:
-        case Arrived.CONFIRMED:
-            return said(Verdict.OK, "A probe span went the whole way and was read back", took + after)
-        case Arrived.ACCEPTED:
-            return said(
-                Verdict.OK, "A probe span was accepted; this destination cannot be read back", took + after
-            )
-        case Arrived.LOCAL:
-            return said(Verdict.OK, "A probe span reached the journal; the relay sends to nobody", took)
         case Arrived.REFUSED | Arrived.LOST:
-            return said(
-                Verdict.BAD,
-                "The relay did not take a probe span",
-                f"{probe.reason}; {took}",
-                Fix("Look into its log.", ("hermes-trace-tui status",)),
+            fix = Fix("Ask what it says; its log is in the state folder.", ("hermes-trace-tui status",))
+            return said(Verdict.BAD, "The relay did not take a probe span", proof, fix)
+        case Arrived.UNPROVEN:
+            fix = Fix(
+                "Look again; what is accepted and is not there is sent again.", ("hermes-trace-tui verify",)
             )
+            return said(Verdict.WARN, "MLflow accepted a probe span, but it was not read back", proof, fix)
         case Arrived.QUEUED:
             fix = Fix("MLflow is slow, down or busy; ask how far it is.", ("hermes-trace-tui status",))
-            return said(
-                Verdict.WARN,
-                "A probe span was taken, but MLflow has not accepted it yet",
-                f"{probe.reason or 'it waits'}; {took}",
-                fix,
-            )
+            return said(Verdict.WARN, "A probe span waits: MLflow has not accepted it yet", proof, fix)
         case Arrived.HELD if "does not allow" in probe.reason and facts.experiment is not None:
-            return said(
-                Verdict.BAD,
-                "MLflow holds a probe span off",
-                f"{probe.reason}; {took}",
-                permit(facts.url, facts.experiment.id),
-            )
+            fix = permit(facts.url, facts.experiment.id)
         case _:
             fix = Fix("Put right what it says; the findings above tell how.", ("hermes-trace-tui doctor",))
-            finding = f"MLflow did not take a probe span: it was {probe.arrived}"
-            return said(Verdict.BAD, finding, f"{probe.reason}; {took}", fix)
+    return said(Verdict.BAD, f"MLflow did not take a probe span: it was {probe.arrived}", proof, fix)
+
+
+_GOOD = {
+    Arrived.CONFIRMED: "A probe span went the whole way and was read back",
+    Arrived.ACCEPTED: "A probe span was accepted; this destination cannot be read back",
+    Arrived.LOCAL: "A probe span reached the journal; the relay sends to nobody",
+}

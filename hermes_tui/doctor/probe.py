@@ -32,11 +32,12 @@ _POLL_S = 0.05
 _ARRIVED = {
     Delivery.LOCAL: Arrived.LOCAL,
     Delivery.QUEUED: Arrived.QUEUED,
-    Delivery.ACCEPTED: Arrived.ACCEPTED,
+    Delivery.ACCEPTED: Arrived.UNPROVEN,
     Delivery.CONFIRMED: Arrived.CONFIRMED,
     Delivery.HELD: Arrived.HELD,
     Delivery.QUARANTINED: Arrived.QUARANTINED,
 }
+_SETTLED = (Arrived.ACCEPTED, Arrived.CONFIRMED, Arrived.HELD, Arrived.QUARANTINED)
 
 
 class _NoRelay(Exception):
@@ -67,7 +68,7 @@ def send(
     _wish(
         state, "purge", {"session": session, "erase": False}
     )  # before MLflow forgets it: else the relay would miss it and send it again
-    if client is None or found.arrived not in (Arrived.ACCEPTED, Arrived.CONFIRMED):
+    if client is None or found.arrived not in (Arrived.ACCEPTED, Arrived.UNPROVEN, Arrived.CONFIRMED):
         return found
     gone, why = client.delete(found.trace)
     return replace(found, deleted=gone, kept="" if gone else why)
@@ -100,27 +101,25 @@ def _follow(
                 span = reader.span(trace_id, span_id)
                 if span is not None:
                     found = ProbeFacts(_ARRIVED[span.delivery], reader.reason(span))
-                unreadable = reader.document("proof").get("readable") is False
-                if found.arrived is Arrived.QUEUED:
-                    found = replace(found, reason=str(reader.document("exporter").get("reason") or ""))
+                found = _explained(found, reader)
             except sqlite3.Error as error:
                 return ProbeFacts(Arrived.LOST, f"the journal cannot be read: {error}")
-            if _settled(found.arrived, running, unreadable):
+            if found.arrived in _SETTLED or (found.arrived is Arrived.LOCAL and not running.destination):
                 break
             time.sleep(_POLL_S)  # another process: there is nothing to be woken by
     return found
 
 
-def _settled(arrived: Arrived, running: Running, unreadable: bool) -> bool:
-    match arrived:
-        case Arrived.CONFIRMED | Arrived.HELD | Arrived.QUARANTINED:
-            return True
-        case Arrived.ACCEPTED:
-            return unreadable
-        case Arrived.LOCAL:
-            return running.destination is None
-        case _:
-            return False
+def _explained(found: ProbeFacts, reader: Reader) -> ProbeFacts:
+    """Why it waits, if it does."""
+    if found.arrived is Arrived.QUEUED:
+        return replace(found, reason=str(reader.document("exporter").get("reason") or ""))
+    if found.arrived is Arrived.UNPROVEN:
+        proof = reader.document("proof")
+        if proof.get("readable") is False:
+            return replace(found, arrived=Arrived.ACCEPTED)
+        return replace(found, reason=str(proof.get("reason") or ""))
+    return found
 
 
 def _pauses(state: StateDir) -> bool:

@@ -334,7 +334,7 @@ def test_a_probe_span_that_waits(stage: Stage) -> None:
     stage.mlflow.answer = lambda _: Reply(503)
     stage.start()
     found = stage.ask("probe span", probe=True, patience_s=2.0)
-    assert (found.verdict, "not accepted it yet" in found.finding) == (WARN, True), found
+    assert (found.verdict, "has not accepted it" in found.finding) == (WARN, True), found
     assert sum(counts(stage.state).values()) == 0
 
 
