@@ -117,7 +117,7 @@ def _configured(wanted: Wanted, hermes: HermesFacts, reading: Reading, relay: Re
             reading,
             relay,
             dotenv=config_checks.dotenv_names(reading.environment, wanted.environment),
-            running=tuple(installation.running(launcher, python)),
+            running=tuple(installation.running(wanted.home.path, launcher, python)),
             changed_ns=config_checks.changed_ns(wanted.home, reading),
         )
     )

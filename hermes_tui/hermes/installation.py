@@ -292,20 +292,24 @@ def read_yaml(path: Path) -> tuple[dict[str, Any], str]:
     return document, ""
 
 
-def running(launcher: Path | None, python: Path | None) -> list[tuple[int, int]]:
-    """(pid, start in ns since the epoch) of the Hermes processes of this user, as far as they can be told."""
+def running(home: Path, launcher: Path | None, python: Path | None) -> list[tuple[int, int]]:
+    """(pid, start in ns since the epoch) of the Hermes processes in a home, as far as they can be told."""
     import psutil
 
     wanted = {str(each) for each in (launcher, launcher and launcher.resolve()) if each is not None}
     found = []
-    for process in psutil.process_iter(["pid", "cmdline", "create_time", "uids"]):
-        words = process.info["cmdline"] or []
-        uids = process.info["uids"]
-        if uids is not None and uids.real != os.getuid():
-            continue
+    for process in psutil.process_iter(["pid", "cmdline", "create_time", "environ"]):
+        words, environment = process.info["cmdline"] or [], process.info["environ"]
+        if environment is None or _home_of(environment) != os.path.realpath(home):
+            continue  # another user's, or a Hermes that works elsewhere
         if _is_hermes(words[:3], wanted, python):
             found.append((int(process.info["pid"]), int(process.info["create_time"] * 10**9)))
     return found
+
+
+def _home_of(environment: Mapping[str, str]) -> str:
+    named = environment.get("HERMES_HOME", "").strip()
+    return os.path.realpath(named or Path(environment.get("HOME") or Path.home()) / ".hermes")
 
 
 def _is_hermes(words: Iterable[str], launchers: set[str], python: Path | None) -> bool:
