@@ -21,6 +21,7 @@ from hermes_tui.hermes.plugin_config import (
     aims_at,
 )
 from hermes_tui.hermes.plugin_places import Rules
+from hermes_tui.otlp.access import TOKEN_HEADER
 
 ENOUGH_CHARS = 20_000
 """Of a tool's output that a span should hold: the exit code is behind the output, and is cut with it."""
@@ -38,6 +39,8 @@ class Relay:
     running: bool = False
     destination: str | None = None
     experiment: str | None = None
+    token: bool = False
+    """It wants a token of its senders."""
     delivers: bool = False
     """Spans that came without an experiment were accepted lately."""
 
@@ -48,12 +51,15 @@ class Relay:
 
 @dataclass(frozen=True, slots=True)
 class ConfigFacts:
-    """`dotenv` are the names that the home's .env sets; `changed_ns` when the winning file last changed."""
+    """`dotenv` are the names that the home's .env sets; `changed_ns` when the winning file last changed;
+    `shows_token` whether the plugin sends the token that the relay wants.
+    """
 
     reading: Reading
     relay: Relay
     dotenv: frozenset[str] = frozenset()
     running: tuple[tuple[int, int], ...] = ()
+    shows_token: bool = False
     changed_ns: int = 0
 
 
@@ -62,7 +68,7 @@ def judge(facts: ConfigFacts) -> list[Finding]:
     config = facts.reading.config
     if config is None or not config.usable:
         return found
-    checks = (_switched_on, _endpoint, _experiment, _proxy, _sampling, _content, _limits, _restarted)
+    checks = (_switched_on, _endpoint, _token, _experiment, _proxy, _sampling, _content, _limits, _restarted)
     return [*found, *(check(facts) for check in checks)]
 
 
@@ -176,6 +182,23 @@ def _endpoint(facts: ConfigFacts) -> Finding:
             return said(Verdict.OK, f"hermes-otel sends to the relay ({_plain(each.endpoint)})", proof)
     fix = Fix(f"Let `setup` point it at the relay, {_RESTART}.", (_SETUP,))
     return said(Verdict.BAD, "hermes-otel does not send to the relay", proof, fix)
+
+
+def _token(facts: ConfigFacts) -> Finding:
+    said = about("token", Group.NO_TRACES)
+    if not facts.relay.token:
+        return said(Verdict.OK, "the relay wants no token", "HERMES_TRACE_TOKEN and the settings")
+    proof = f"looked for {TOKEN_HEADER} and Authorization: Bearer in the backend's headers"
+    if facts.shows_token:
+        return said(Verdict.OK, "hermes-otel shows the relay its token", proof)
+    config = facts.reading.config
+    assert config is not None
+    backend = nearest(config.backends, facts.relay)
+    finding = "hermes-otel does not show the token that the relay wants: its spans are refused (401)"
+    if backend is None:
+        return said(Verdict.BAD, finding, proof, Fix("Let `setup` point it at the relay.", (_SETUP,)))
+    lines = f'headers:\n  {TOKEN_HEADER}: "TOKEN"'
+    return said(Verdict.BAD, finding, proof, _backend(facts, backend, lines))
 
 
 def _experiment(facts: ConfigFacts) -> Finding:

@@ -29,9 +29,10 @@ from hermes_tui.doctor.relay_checks import RelayFacts
 from hermes_tui.hermes import installation, plugin_config
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.home import homes as all_homes
-from hermes_tui.hermes.plugin_config import Reading
+from hermes_tui.hermes.plugin_config import Reading, header
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.model.span import Delivery
+from hermes_tui.otlp.access import TOKEN_HEADER
 from hermes_tui.settings import Settings
 
 Progress = Callable[[str], None]
@@ -64,7 +65,7 @@ def examine(wanted: Wanted, progress: Progress = lambda _: None) -> list[Finding
     progress("the plugin's configuration")
     reading = plugin_config.read(wanted.home, wanted.environment)
     progress("the relay")
-    relay = look_relay.look(wanted.settings)
+    relay = look_relay.look(wanted.settings, wanted.token)
     headers = _headers(reading, _relay(relay, wanted, delivers=False))
     client = None if relay.url is None else Client(wanted.settings.mlflow, relay.url, headers)
     progress("MLflow")
@@ -118,6 +119,7 @@ def _configured(wanted: Wanted, hermes: HermesFacts, reading: Reading, relay: Re
             relay,
             dotenv=config_checks.dotenv_names(reading.environment, wanted.environment),
             running=tuple(installation.running(wanted.home.path, launcher, python)),
+            shows_token=_shows(wanted.token, reading, relay),
             changed_ns=config_checks.changed_ns(wanted.home, reading),
         )
     )
@@ -131,8 +133,17 @@ def _relay(facts: RelayFacts, wanted: Wanted, *, delivers: bool) -> Relay:
         running=running is not None,
         destination=facts.url,
         experiment=wanted.settings.mlflow.experiment,
+        token=bool(wanted.token),
         delivers=delivers,
     )
+
+
+def _shows(token: str, reading: Reading, relay: Relay) -> bool:
+    """Whether the plugin sends the relay's token."""
+    if reading.config is None or (backend := config_checks.nearest(reading.config.backends, relay)) is None:
+        return False
+    shown = header(backend.headers, TOKEN_HEADER), header(backend.headers, "authorization")
+    return token in (shown[0], (shown[1] or "").removeprefix("Bearer "))
 
 
 def _headers(reading: Reading, relay: Relay) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hermes_tui.relay.launch import Launcher, LaunchError
 from hermes_tui.relay.lock import Running
 from hermes_tui.relay.wishing import WishError, fulfil
 
-_RESTARTS = ("relay", "relay version", "destination")
+_RESTARTS = ("relay", "relay version", "destination", "journal")
 _SENDS = ("held", "quarantined")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 from collections import Counter
 from pathlib import Path
 from shlex import quote
@@ -15,6 +16,7 @@ from typing import Any
 from hermes_tui.doctor.relay_checks import Holder, RelayFacts
 from hermes_tui.journal.files import StateDir, StateError, check_local
 from hermes_tui.journal.reader import NoJournal, Reader
+from hermes_tui.otlp.access import TOKEN_HEADER
 from hermes_tui.relay.lock import Running, find
 from hermes_tui.relay.ports import listener
 from hermes_tui.settings import HTTP_PORT, Settings, default_file
@@ -23,13 +25,14 @@ _ANSWER_S = 5.0
 _ANSWER_BYTES = 4096
 
 
-def look(chosen: Settings) -> RelayFacts:
-    """Reads, connects and asks; changes nothing."""
+def look(chosen: Settings, token: str = "") -> RelayFacts:
+    """Reads, connects and asks, with the relay's `token` if it wants one; changes nothing."""
     state = StateDir(chosen.state_path.absolute())
     trouble, remedy = folder_trouble(state.path)
     running = None if trouble else find(state)
-    identity, silence = _ask(running) if running is not None and running.ready else ({}, "")
+    identity, silence = _ask(running, token) if running is not None and running.ready else ({}, "")
     wanted = f"{_bracketed(chosen.host)}:{chosen.http_port or _port(running) or HTTP_PORT}"
+    unreadable = ""
     documents: dict[str, dict[str, Any]] = {}
     counts: Counter[Any] = Counter()
     if not trouble:
@@ -39,8 +42,8 @@ def look(chosen: Settings) -> RelayFacts:
                 counts = reader.counts()
         except NoJournal:
             documents = {}
-        except StateError as error:
-            trouble = str(error)
+        except (StateError, sqlite3.Error) as error:
+            unreadable = str(error)
     return RelayFacts(
         state.path,
         default_file(),
@@ -51,6 +54,7 @@ def look(chosen: Settings) -> RelayFacts:
         silence=silence,
         trouble=trouble,
         remedy=remedy,
+        unreadable=unreadable,
         counts=counts,
         free=_free(state.path),
         destination=chosen.mlflow.url,
@@ -84,12 +88,12 @@ def folder_trouble(path: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _ask(running: Running) -> tuple[dict[str, Any], str]:
+def _ask(running: Running, token: str) -> tuple[dict[str, Any], str]:
     """Who answers at the relay's address, or why nobody does."""
     host, _, port = (running.http or "").rpartition(":")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port or 0), timeout=_ANSWER_S)
     try:
-        connection.request("GET", "/")
+        connection.request("GET", "/", headers={TOKEN_HEADER: token} if token else {})
         answer = connection.getresponse()
         document = json.loads(answer.read(_ANSWER_BYTES))
     except (OSError, http.client.HTTPException) as error:

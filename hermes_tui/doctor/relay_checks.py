@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -38,7 +38,8 @@ class RelayFacts:
 
     `wanted` is the "host:port" of the settings; `holder` whoever listens there if it is not this relay.
     `identity` is what answers at the relay's address, `silence` why nothing does. `trouble` is why the
-    folder cannot be used. The documents are the relay's; see `schema.sql`. `free` bytes; -1: not known.
+    folder cannot be used, `remedy` the command that helps, `unreadable` why the journal cannot be read. The
+    documents are the relay's; see `schema.sql`. `free` bytes; -1: not known.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class RelayFacts:
     silence: str = ""
     trouble: str = ""
     remedy: str = ""
+    unreadable: str = ""
     keeping: Mapping[str, Any] = field(default_factory=dict)
     exporter: Mapping[str, Any] = field(default_factory=dict)
     proof: Mapping[str, Any] = field(default_factory=dict)
@@ -163,6 +165,13 @@ def _journal(facts: RelayFacts) -> Finding:
             "Make it usable, or choose another with --state-dir.", (facts.remedy,) if facts.remedy else ()
         )
         return said(Verdict.BAD, facts.trouble, proof, fix)
+    if facts.unreadable:
+        fix = Fix(
+            "Restart the relay: it moves a damaged journal aside and puts back what can be read.", (FIX,)
+        )
+        if facts.running is not None:
+            fix = replace(fix, commands=(STOP, FIX))
+        return said(Verdict.BAD, "The journal cannot be read", facts.unreadable, fix, fixable=True)
     if keeping.get("full"):
         ways = "Make room, let MLflow take what waits, or raise retention.undelivered_bytes in the settings."
         fix = Fix(ways, ("hermes-trace-tui retry", "hermes-trace-tui purge --before 7d"))

@@ -174,6 +174,37 @@ def test_a_relay_of_another_version(stage: Stage) -> None:
         old.wait()
 
 
+def test_a_relay_that_wants_a_token(stage: Stage) -> None:
+    token = "a-token-of-sixteen-letters"
+    assert is_well(stage.ask("token"))
+    stage.patch.setenv("HERMES_TRACE_TOKEN", token)
+    stage.start()
+    found = stage.examine(probe=True, token=token)
+    assert is_well(found["relay"])
+    assert is_well(found["probe span"])
+    assert (found["token"].verdict, "refused (401)" in found["token"].finding) == (BAD, True)
+    stage.placeholders |= {"TOKEN": token}
+    stage.follow(found["token"].fix)
+    again = stage.examine(token=token)
+    assert is_well(again["token"])
+    assert all(token not in each.proof for each in again.values())
+
+
+def test_a_journal_that_is_noise(stage: Stage) -> None:
+    relay = stage.start("--started-by", "pane")
+    stage.examine(probe=True)
+    assert relay.stop() == 0
+    size = stage.state.journal.stat().st_size
+    stage.state.journal.write_bytes(stage.state.journal.read_bytes()[:100] + os.urandom(size - 100))
+    found = stage.examine()
+    assert (found["journal"].verdict, "cannot be read" in found["journal"].finding) == (BAD, True)
+    stage.follow(found["journal"].fix)
+    again = stage.ask("journal")
+    assert "was damaged" in again.finding, again
+    stage.follow(again.fix)
+    wait_for(lambda: is_well(stage.ask("journal")), DEADLINE_S)
+
+
 def test_a_relay_that_sends_elsewhere(stage: Stage) -> None:
     stage.start("--started-by", "pane", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     found = stage.ask("destination")
