@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+
+import psutil
 
 from hermes_tui.doctor.finding import Finding
-from hermes_tui.journal.files import StateError
+from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.relay import launch
 from hermes_tui.relay.launch import Launcher, LaunchError
-from hermes_tui.relay.lock import Running
+from hermes_tui.relay.lock import Running, find
 from hermes_tui.relay.wishing import WishError, fulfil
 
+_KILL_S = 10.0
 _RESTARTS = ("relay", "relay version", "destination", "journal")
 _SENDS = ("held", "quarantined")
 
@@ -35,15 +38,30 @@ def _take(steps: Iterable[tuple[str, Callable[[], str]]], progress: Callable[[st
         progress(doing)
         try:
             yield step()
-        except (LaunchError, StateError, WishError, OSError, sqlite3.Error) as error:
+        except (LaunchError, StateError, WishError, OSError, sqlite3.Error, psutil.Error) as error:
             yield f"{doing} failed: {error}"
 
 
 def _start(launcher: Launcher) -> str:
     """A relay that runs is ended first: it is silent, of another version, or sends elsewhere."""
-    stopped = launch.stop(launcher.state)
+    stopped = _end(launcher.state)
     running = launcher.ensure()
     return ("restarted" if stopped else "started") + f" the relay: http://{running.http}, pid {running.pid}"
+
+
+def _end(state: StateDir) -> bool:
+    """End the relay, by force when it does not heed: what it has taken is on disk."""
+    try:
+        return launch.stop(state)
+    except LaunchError:
+        running = find(state)
+        if running is None or running.pid <= 0:
+            raise
+        with suppress(psutil.NoSuchProcess):  # it may end just now, by itself
+            relay = psutil.Process(running.pid)
+            relay.kill()
+            relay.wait(_KILL_S)
+        return True
 
 
 def _send(launcher: Launcher) -> str:

@@ -95,14 +95,10 @@ def _running(facts: RelayFacts) -> Finding:
             Fix("Look again.", ("hermes-trace-tui status",)),
         )
     if facts.silence:
-        fix = Fix("End it and start it again; what it has is on disk.", (STOP, FIX))
-        return said(
-            Verdict.BAD,
-            "The relay runs, but does not answer",
-            f"GET http://{running.http}/: {facts.silence}",
-            fix,
-            fixable=True,
-        )
+        end = f"kill -9 {running.pid}"  # a relay that hangs does not heed less, and what it took is on disk
+        fix = Fix("End it and start it again; what it has taken is on disk.", (end, FIX))
+        proof = f"GET http://{running.http}/: {facts.silence}"
+        return said(Verdict.BAD, "The relay runs, but does not answer", proof, fix, fixable=_may(running))
     listens = f"http://{running.http}/v1/traces" + (f" and gRPC on {running.grpc}" if running.grpc else "")
     said_it = f"GET http://{running.http}/ says {facts.identity.get('service')}"
     proof = f"pid {running.pid}, started by the {running.started_by}; {said_it}"
@@ -171,7 +167,9 @@ def _journal(facts: RelayFacts) -> Finding:
         )
         if facts.running is not None:
             fix = replace(fix, commands=(STOP, FIX))
-        return said(Verdict.BAD, "The journal cannot be read", facts.unreadable, fix, fixable=True)
+        return said(
+            Verdict.BAD, "The journal cannot be read", facts.unreadable, fix, fixable=_may(facts.running)
+        )
     if keeping.get("full"):
         ways = "Make room, let MLflow take what waits, or raise retention.undelivered_bytes in the settings."
         fix = Fix(ways, ("hermes-trace-tui retry", "hermes-trace-tui purge --before 7d"))
@@ -223,6 +221,11 @@ def _destination(facts: RelayFacts) -> Finding:
     if theirs is None:
         return said(Verdict.BAD, "The relay sends to nobody: spans stay here", proof, _name_it(facts))
     return said(Verdict.OK, f"The relay sends to {theirs}", proof)
+
+
+def _may(running: Running | None) -> bool:
+    """Whether `--fix` may restart it: a service is its supervisor's to restart."""
+    return running is None or running.started_by == "pane"
 
 
 def _name_it(facts: RelayFacts) -> Fix:

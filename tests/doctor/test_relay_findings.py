@@ -6,6 +6,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -17,10 +18,13 @@ from typing import Any
 import pytest
 
 from hermes_tui import __version__
+from hermes_tui.doctor import look_relay
 from hermes_tui.doctor.finding import Verdict
+from hermes_tui.doctor.fixes import fix
 from hermes_tui.doctor.relay_checks import RelayFacts, judge
 from hermes_tui.journal.checkup import summary
 from hermes_tui.journal.desk import Desk
+from hermes_tui.relay import launch
 from hermes_tui.relay.lock import find
 from tests.doctor.stage import Stage, is_well
 from tests.fake_mlflow import JSON
@@ -143,6 +147,28 @@ def test_another_program_on_the_port(stage: Stage) -> None:
         other.wait()
         assert other.stdout is not None
         other.stdout.close()
+
+
+def test_a_relay_that_hangs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(look_relay, "_ANSWER_S", 0.5)
+    monkeypatch.setattr(launch, "_STOP_S", 0.5)
+    relay = stage.start("--started-by", "pane")
+    relay.process.send_signal(signal.SIGSTOP)
+    found = stage.ask("relay")
+    assert (found.verdict, "does not answer" in found.finding) == (BAD, True)
+    stage.follow(found.fix)
+    assert relay.process.wait(20) == -signal.SIGKILL
+    assert is_well(stage.ask("relay"))
+    again = find(stage.state)
+    assert again is not None
+    os.kill(again.pid, signal.SIGSTOP)
+    try:
+        (done,) = fix(list(stage.examine().values()), launch.Launcher(stage.state))
+    except BaseException:
+        os.kill(again.pid, signal.SIGCONT)
+        raise
+    assert re.match(r"restarted the relay: http://", done)
+    assert is_well(stage.ask("relay"))
 
 
 def test_a_relay_of_another_version(stage: Stage) -> None:
