@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from hermes_tui.hermes import plugin_config, plugin_places, pointing, rewriting, surgery
 from hermes_tui.hermes.plugin_config import TRACES, Backend, Config, Reading
 from hermes_tui.hermes.rewriting import Change
-from hermes_tui.hermes.surgery import CannotEdit
+from hermes_tui.hermes.surgery import CannotEdit, Scalar
 
 
 class Mode(Enum):
@@ -132,7 +132,7 @@ def plugin_change(
     return None if text is None else Change(found.path, before, text.encode())
 
 
-def settings_change(file: Path, wanted: Mapping[tuple[str, ...], str | bool]) -> Change | None:
+def settings_change(file: Path, wanted: Mapping[tuple[str, ...], Scalar]) -> Change | None:
     """Our own settings with these values; None when all of them are there. Raises Refused, CannotWrite."""
     before = rewriting.read(file)
     try:
@@ -148,7 +148,7 @@ def settings_change(file: Path, wanted: Mapping[tuple[str, ...], str | bool]) ->
 def gateway_change(reading: Reading, mlflow: str, endpoint: str) -> Change | None:
     """Hermes' own config.yaml with MLflow's AI Gateway as its model. Raises Refused, CannotWrite."""
     path = reading.home.path / "config.yaml"
-    wanted: dict[tuple[str, ...], str | bool] = {
+    wanted: dict[tuple[str, ...], Scalar] = {
         ("model", "provider"): "custom",
         ("model", "base_url"): f"{mlflow}/gateway/mlflow/v1",
         ("model", "default"): endpoint,
@@ -199,7 +199,7 @@ def _advice(found: Target, relay: Relay, mode: Mode, entries: Sequence[Mapping[s
     return [f"# backend {found.backend.index + 1}, line {found.backend.line}", f"    endpoint: {url}"]
 
 
-def _nested_lines(wanted: Mapping[tuple[str, ...], str | bool]) -> list[str]:
+def _nested_lines(wanted: Mapping[tuple[str, ...], Scalar]) -> list[str]:
     document: dict[str, Any] = {}
     for path, value in wanted.items():
         place = document

@@ -23,7 +23,7 @@ _PLAIN = re.compile(r"[\w./$][\w./:@+~${}-]*(?<!:)")  # what nobody would put in
 _WHERE_FLOW_ENDS = frozenset(",[]{}")
 
 Path = Sequence[str | int]
-Scalar = str | bool
+Scalar = str | bool | int
 
 
 class CannotEdit(Exception):
@@ -83,6 +83,8 @@ def literal(value: Scalar, style: str | None = None, *, flow: bool = False) -> s
     """A scalar as YAML, in quotes of this `style`, without any if none are needed."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
     try:
