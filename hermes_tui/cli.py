@@ -31,6 +31,7 @@ from hermes_tui.commands.common import (
     with_session,
     with_state_dir,
 )
+from hermes_tui.commands.setup import setup
 from hermes_tui.journal.files import StateDir, StateError
 
 DEMO = "demo.otlp.jsonl"
@@ -337,5 +338,5 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
     sys.exit(1 if refused else 0)
 
 
-for each in (delivery.verify, delivery.retry, delivery.purge, doctor.doctor, now.now):
+for each in (delivery.verify, delivery.retry, delivery.purge, doctor.doctor, now.now, setup):
     main.add_command(each)

@@ -28,7 +28,10 @@ class SettingsError(Exception):
 
 
 class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The destination. `experiment` is an id; the sender's own headers win over all of this."""
+    """The destination. `experiment` is an id; the sender's own headers win over all of this.
+
+    Without `forward` nothing is sent there: another sends, and what arrives is only read back.
+    """
 
     url: str | None = None
     experiment: str | None = None
@@ -36,6 +39,7 @@ class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     password: str | None = None
     token: str | None = None
     workspace: str | None = None
+    forward: bool = True
 
     def __repr__(self) -> str:
         url = self.url and re.sub(r"//[^/]*@", "//", self.url)  # never the credentials
@@ -121,6 +125,7 @@ _ENVIRONMENT = {
     "MLFLOW_TRACKING_PASSWORD": ("mlflow", "password"),
     "MLFLOW_TRACKING_TOKEN": ("mlflow", "token"),
     "MLFLOW_WORKSPACE": ("mlflow", "workspace"),
+    "HERMES_TRACE_FORWARD": ("mlflow", "forward"),
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,17 +19,18 @@ from hermes_tui.hermes import marked_yaml
 from hermes_tui.hermes.marked_yaml import Marked, Spot
 
 _BREAKS = "\r\n\x85\u2028\u2029"
+_PLAIN = re.compile(r"[\w./$][\w./:@+~${}-]*(?<!:)")  # what nobody would put in quotes
 _WHERE_FLOW_ENDS = frozenset(",[]{}")
 
 Path = Sequence[str | int]
-Value = str | bool | Mapping[str, Any]
+Scalar = str | bool | int
 
 
 class CannotEdit(Exception):
     """The text is left alone. The message says why, and repeats nothing of the text."""
 
 
-def assign(text: str, path: Path, value: str, *, after: str | None = None) -> str:
+def assign(text: str, path: Path, value: Scalar, *, after: str | None = None) -> str:
     """`text` with the scalar at `path` (names and positions) being `value`; missing names are added.
 
     A new name comes behind the name `after`, or at the end of its mapping. Raises CannotEdit.
@@ -77,18 +79,20 @@ def flow(entry: Mapping[str, Any]) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def literal(value: str | bool, style: str | None = None, *, flow: bool = False) -> str:
+def literal(value: Scalar, style: str | None = None, *, flow: bool = False) -> str:
     """A scalar as YAML, in quotes of this `style`, without any if none are needed."""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
     if style == "'" and value.isprintable():
         return "'" + value.replace("'", "''") + "'"
-    plain = style is None and not (flow and set(value) & _WHERE_FLOW_ENDS) and ": " not in value
     try:
-        if plain and " #" not in value and yaml.safe_load(value) == value:
-            return value
+        plain = style is None and _PLAIN.fullmatch(value) and yaml.safe_load(value) == value
     except (yaml.YAMLError, ValueError):
-        pass  # it needs quotes
+        plain = False
+    if plain and not (flow and set(value) & _WHERE_FLOW_ENDS):
+        return value
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -99,7 +103,7 @@ def _parse(text: str) -> Marked:
         raise CannotEdit(f"it is not valid YAML: {error}") from error
 
 
-def _assign(marked: Marked, path: list[str | int], value: str, after: str | None) -> str:
+def _assign(marked: Marked, path: list[str | int], value: Scalar, after: str | None) -> str:
     *above, last = path
     parent, missing = _deepest(marked, above)
     if missing or not isinstance(last, str):
@@ -112,7 +116,7 @@ def _assign(marked: Marked, path: list[str | int], value: str, after: str | None
     return _exchange(marked, parent, spot, value)
 
 
-def _exchange(marked: Marked, parent: Spot | None, spot: Spot, value: str) -> str:
+def _exchange(marked: Marked, parent: Spot | None, spot: Spot, value: Scalar) -> str:
     if not isinstance(spot.node, yaml.ScalarNode):
         raise CannotEdit("there is more than a single value")
     text, style, start, end = marked.text, spot.node.style, spot.start, spot.end
@@ -127,7 +131,7 @@ def _exchange(marked: Marked, parent: Spot | None, spot: Spot, value: str) -> st
     return _cut(marked, start, end, _literal_there(marked, parent, value, style))
 
 
-def _literal_there(marked: Marked, parent: Spot | None, value: str, style: str | None) -> str:
+def _literal_there(marked: Marked, parent: Spot | None, value: Scalar, style: str | None) -> str:
     return literal(value, style, flow=parent is not None and _is_flow(marked, parent.node))
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import yaml
 
-from hermes_tui.cli import main
 from hermes_tui.doctor.examine import Wanted, examine
 from hermes_tui.doctor.finding import Finding, Fix, Verdict
 from hermes_tui.hermes.home import Home
@@ -195,8 +194,6 @@ class Stage:
             self.patch.delenv(command.removeprefix("unset "))
             return
         if command == "hermes-trace-tui setup":
-            if "setup" not in main.commands:
-                pytest.skip("this program has no `setup` yet")
             command += " --yes"  # there is no terminal to say yes on
         shell, nothing = ["/bin/bash", "-c", command], subprocess.DEVNULL
         done = subprocess.run(shell, stdin=nothing, capture_output=True, text=True, timeout=DEADLINE_S)
