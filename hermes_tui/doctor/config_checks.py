@@ -87,6 +87,12 @@ def minimal(relay: Relay, experiment: str = "EXPERIMENT_ID") -> str:
     )
 
 
+def _anew(relay: Relay) -> str:
+    """How `setup` begins with nothing: it must be told what no file says."""
+    where = "" if relay.destination else " --mlflow URL"
+    return f"{_SETUP}{where} --experiment NAME"
+
+
 def _configuration(facts: ConfigFacts) -> Finding:
     said = about("configuration", Group.NO_TRACES)
 
@@ -110,8 +116,8 @@ def _configuration(facts: ConfigFacts) -> Finding:
             return said(
                 Verdict.BAD, f"HERMES_OTEL_CONFIG names {winner.path}, which is not there", proof, fix
             )
-        return said(Verdict.BAD, "hermes-otel has no configuration, so it sends nothing", proof, Fix(
-            "Let `setup` write one.", (_SETUP,)))  # fmt: skip
+        fix = Fix("Let `setup` write one.", (_anew(facts.relay),))
+        return said(Verdict.BAD, "hermes-otel has no configuration, so it sends nothing", proof, fix)
     fatal = [each for each in reading.problems if each.fatal]
     path = reading.config.path
     if not reading.config.usable or (fatal and not reading.config.backends):
@@ -140,7 +146,7 @@ def _understood(facts: ConfigFacts, said: Say, proof: str) -> Finding:
             fix = Fix(f"Switch LangSmith off, {_RESTART}.", (_drop(facts, "LANGSMITH_TRACING"),))
         return said(Verdict.BAD if what.fatal else Verdict.WARN, text, proof, fix)
     if not reading.config.backends:
-        fix = Fix(f"Let `setup` add the backend, {_RESTART}.", (_SETUP,))
+        fix = Fix(f"Let `setup` add the backend, {_RESTART}.", (_anew(facts.relay),))
         return said(Verdict.BAD, f"{path} names no backend, so hermes-otel sends nothing", proof, fix)
     ignored = [place for place in reading.places if place.exists and not place.wins]
     if ignored:

@@ -87,7 +87,7 @@ class Stage:
         self.bin = folder / "bin"
         self.state = StateDir(folder / "state")
         self.port = free_port()
-        self.placeholders = {"EXPERIMENT_ID": "1"}
+        self.placeholders = {"EXPERIMENT_ID": "1", "NAME": "1"}
         self.python = Path(sys.executable)
         for name, value in {
             "HOME": str(self.user),
@@ -193,7 +193,7 @@ class Stage:
         if command.startswith("unset "):
             self.patch.delenv(command.removeprefix("unset "))
             return
-        if command == "hermes-trace-tui setup":
+        if command.startswith("hermes-trace-tui setup"):
             command += " --yes"  # there is no terminal to say yes on
         shell, nothing = ["/bin/bash", "-c", command], subprocess.DEVNULL
         done = subprocess.run(shell, stdin=nothing, capture_output=True, text=True, timeout=DEADLINE_S)

@@ -115,6 +115,18 @@ ROWS = [
         "LangSmith", "configuration", BAD, "LangSmith",
         lambda s: (s.patch.setenv("LANGSMITH_TRACING", "true"), s.patch.setenv("LANGSMITH_API_KEY", "x")),
     ),
+    Row(
+        "nothing", "configuration", BAD, "no configuration",
+        lambda s: (s.home / "hermes_otel.yaml").unlink(),
+    ),
+    Row(
+        "no backend", "configuration", BAD, "names no backend",
+        lambda s: s.write(s.home / "hermes_otel.yaml", "enabled: true\n"),
+    ),
+    Row(
+        "past the relay", "endpoint", BAD, "does not send to the relay",
+        lambda s: s.otel(backend={"endpoint": f"{s.mlflow.url}/v1/traces"}),
+    ),
     Row("path", "endpoint", BAD, "lacks /v1/traces", lambda s: s.otel(backend={"endpoint": f"http://localhost:{s.port}"})),
     Row("no traces", "endpoint", BAD, "traces switched off", lambda s: s.otel(backend={"traces": False})),
     Row("no experiment", "experiment set", BAD, "422", lambda s: s.otel(backend={"headers": {}})),
