@@ -166,7 +166,8 @@ def _entries(
     """The backends that are to come in."""
     second = pointing.entry(pointing.RELAY, relay.url, None)
     if found.backend is not None:
-        return [second] if mode is Mode.SIDE and found.relay is None else []
+        missing = mode is Mode.SIDE and found.relay is None and not found.points_at_relay
+        return [second] if missing else []
     if mode is Mode.TEE:
         return [pointing.entry("mlflow", relay.url, experiment)]
     return [pointing.entry("mlflow", mlflow, experiment), second]
@@ -193,7 +194,7 @@ def _edited(
 def _advice(found: Target, relay: Relay, mode: Mode, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if entries:
         return pointing.to_paste(entries)
-    if found.backend is None or mode is Mode.SIDE:
+    if found.backend is None or mode is Mode.SIDE or found.relay is not None:
         return []
     url = relay.url if found.backend.type == "mlflow" else relay.url + TRACES
     return [f"# backend {found.backend.index + 1}, line {found.backend.line}", f"    endpoint: {url}"]
