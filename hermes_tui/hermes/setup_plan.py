@@ -142,7 +142,8 @@ def settings_change(file: Path, wanted: Mapping[tuple[str, ...], Scalar]) -> Cha
     except (CannotEdit, UnicodeDecodeError) as why:
         raise Refused(file, str(why), _nested_lines(wanted)) from why
     after = text.encode()
-    return None if after == before or (before is None and not wanted) else Change(file, before, after)
+    private = any(path[-1] == "password" for path in wanted)
+    return None if after == (before or b"") else Change(file, before, after, private)
 
 
 def gateway_change(reading: Reading, mlflow: str, endpoint: str) -> Change | None:
