@@ -275,6 +275,8 @@ def _undo(state: StateDir, profile: str | None, asking: Asking) -> None:
     _end_service(record)
     undone = undoing.undo(record)
     say([*(f"Put back: {path}" for path in undone), "Restart Hermes: it reads its configuration once."])
+    if find(state) is not None:
+        say(["The relay still runs, with the settings it began with; `hermes-trace-tui stop` ends it."])
 
 
 def _end_service(record: Record) -> None:
