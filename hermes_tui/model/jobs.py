@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hermes_tui.model.live_turns import LiveCall
+from hermes_tui.model.live_turns import CallKey, LiveCall
 from hermes_tui.model.results import read_object
 from hermes_tui.model.span import NANOSECONDS, Outcome
 from hermes_tui.model.state_rows import JobRow
@@ -31,12 +31,14 @@ _NOTICE = re.compile(
 class Job:
     """A background job. `ended` without `ended_ns`: it is over, nobody knows since when.
 
-    `heard_ns` is when somebody last said that it runs; `alive` what the system says of its process.
+    `heard_ns` is when somebody last said that it runs; `alive` what the system says of its process. `call`
+    is the one that started it.
     """
 
     id: str
     session: str
     command: str | None = None
+    call: CallKey | None = None
     pid: int = 0
     started_ns: int = 0
     heard_ns: int = 0
@@ -68,6 +70,7 @@ class JobBook:
                     name,
                     self._session,
                     call.command,
+                    call.key,
                     _whole(found.get("pid")) or 0,
                     started_ns=call.ended_ns,
                     heard_ns=call.ended_ns,

@@ -8,7 +8,7 @@ changed.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from hermes_tui.model.doing import Doing, State
@@ -18,15 +18,17 @@ from hermes_tui.model.pairing import EARLY_NS, SpanKey
 from hermes_tui.model.places import Places, at_work
 from hermes_tui.model.sessions import Forest
 from hermes_tui.model.shares import Placed, Shares, Stretch
+from hermes_tui.model.steps import Step
 from hermes_tui.model.turns import TraceView, Turn
-from hermes_tui.model.works import Item, Source, Work, join
+from hermes_tui.model.works import Agent, Item, Source, Work, join
 
-__all__ = ["Item", "Joined", "JoinedTurn", "Source"]
+__all__ = ["Agent", "Item", "Joined", "JoinedTurn", "Source", "Step"]
 
 DELEGATE = "delegate_task"
 _FOREVER = 2**63
 
 AnyTurnKey = TurnKey | SpanKey
+_Part = Item | Step | Agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,7 @@ class JoinedTurn:
 
     `key` stays the same when the span comes; `also` is then the span turn's. A span turn that goes on with
     another's work (a trace that begins in the middle, a background review) has no record of its own.
+    `steps` are the model calls and `agents` the subagents in Hermes' records.
     `version` is that of the record when this was made: a record is changed in place.
     """
 
@@ -45,6 +48,8 @@ class JoinedTurn:
     prompt: str | None
     start_ns: int
     items: tuple[Item, ...]
+    steps: tuple[Step, ...] = ()
+    agents: tuple[Agent, ...] = ()
     version: int = 0
 
     def status(self, now_ns: int, doing: Doing, *, newest: bool) -> str:
@@ -70,7 +75,7 @@ class Joined:
         self._family: dict[str, tuple[str | None, int]] = {}
         self._aboves: dict[tuple[str, AnyTurnKey], TurnKey | None] = {}
         self._placed: dict[tuple[str, AnyTurnKey], set[AnyTurnKey]] = {}
-        self._held: dict[AnyTurnKey, dict[tuple[str, AnyTurnKey], list[Item]]] = {}
+        self._held: dict[AnyTurnKey, dict[tuple[str, AnyTurnKey], list[_Part]]] = {}
         self._drawn: dict[AnyTurnKey, JoinedTurn] = {}
 
     def update(self, live: Live, forest: Forest, dirty: Collection[bytes]) -> set[AnyTurnKey]:
@@ -211,10 +216,10 @@ class Joined:
             self._aboves[name] = above[1].key if above is not None else None
         work.hang(above[0] if above is not None else None)
         now: set[AnyTurnKey] = set()
-        for item, home in work.items:
-            found = self._find(work, item.asked_ns or item.start_ns, home, above)
+        for part, at_ns, home in _parts(work, agent=owner != self.session):
+            found = self._find(work, at_ns, home, above)
             if found is not None:
-                self._held.setdefault(found, {}).setdefault(name, []).append(item)
+                self._held.setdefault(found, {}).setdefault(name, []).append(part)
                 now.add(found)
         self._placed[name] = now
         return before | now
@@ -288,7 +293,8 @@ class Joined:
         live = places.heads.get(place) if turn is not None else places.lives.get(place)
         if turn is None and (live is None or places.homes.get(live.key)):
             return None
-        items = [item for some in self._held.get(place, {}).values() for item in some]
+        parts = [part for some in self._held.get(place, {}).values() for part in some]
+        items = [part for part in parts if isinstance(part, Item)]
         items.sort(
             key=lambda item: (item.asked_ns or item.start_ns, item.session != self.session, item.session)
         )
@@ -301,8 +307,20 @@ class Joined:
             prompt=prompt,
             start_ns=turn.start_ns if turn is not None else live.asked_ns if live is not None else 0,
             items=tuple(items),
+            steps=tuple(part for part in parts if isinstance(part, Step)),
+            agents=tuple(part for part in parts if isinstance(part, Agent)),
             version=live.version if live is not None else 0,
         )
+
+
+def _parts(work: Work, *, agent: bool) -> Iterator[tuple[_Part, int, SpanKey | None]]:
+    """Everything of a work that is to be seen, when that was, and the turn that its span is in."""
+    if agent and work.live is not None:
+        yield Agent(work.live.key, work.live.prompt, work.live.asked_ns, work.under), work.live.asked_ns, None
+    for step, home in work.steps:
+        yield step, step.live.at_ns, home
+    for item, home in work.items:
+        yield item, item.asked_ns or item.start_ns, home
 
 
 def _asked(turn: LiveTurn) -> int:
@@ -315,4 +333,5 @@ def _order(turn: JoinedTurn) -> tuple[int, str]:
 
 def _same(before: JoinedTurn, found: JoinedTurn) -> bool:
     same_records = before.turn is found.turn and before.live is found.live and before.key == found.key
-    return same_records and before.version == found.version and before.items == found.items
+    same_parts = (before.items, before.steps, before.agents) == (found.items, found.steps, found.agents)
+    return same_records and before.version == found.version and same_parts

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hermes_tui.model.jobs import Job, JobBook
-from hermes_tui.model.live_turns import TEXT, CallNames, LiveTurn
+from hermes_tui.model.live_turns import TEXT, CallNames, LiveStep, LiveTurn
 from hermes_tui.model.state_rows import (
     Forgotten,
     HolderRow,
@@ -25,6 +25,7 @@ from hermes_tui.model.state_rows import (
 
 SUBAGENT = "subagent"
 _STEPS = 500  # model calls whose own tokens are kept
+_TOGETHER = 2  # looks between which a model call's answer and its tokens are read
 
 
 class Sums(NamedTuple):
@@ -50,6 +51,9 @@ class Sums(NamedTuple):
         )
 
 
+_NOTHING = Sums(0, 0, 0, 0, 0, 0.0)
+
+
 class LiveSession:
     """A session as one home's records have it. `version` rises with every change, `begun` is what it was
     when all turns were last folded anew; else only the last ones change.
@@ -67,6 +71,7 @@ class LiveSession:
         self._ids: list[int] = []
         self._folded = 0  # id of the newest row that is in `turns`
         self._sums: dict[int, tuple[int, Sums]] = {}
+        self._first: dict[int, int] = {}  # the look that first told of so many model calls
         self._begin()
 
     @property
@@ -89,9 +94,21 @@ class LiveSession:
 
     def steps(self) -> list[Sums]:
         """Tokens and cost of each model call, the oldest first; only of calls that were seen coming."""
-        zero = Sums(0, 0, 0, 0, 0, 0.0)
-        known = {0: zero} | {count: sums for count, (_, sums) in self._sums.items()}
+        known = {0: _NOTHING} | {count: sums for count, (_, sums) in self._sums.items()}
         return [known[count].since(known[count - 1]) for count in sorted(known) if count - 1 in known]
+
+    def spent(self, step: LiveStep) -> Sums | None:
+        """Tokens and cost of a model call: what was first told of at the time of its answer."""
+        near = [(abs(look - step.revision), count) for count, look in self._first.items()]
+        for away, count in sorted(near):
+            if away > _TOGETHER:
+                return None
+            if (sums := self._sums.get(count)) is None:
+                continue
+            before = self._sums.get(count - 1)
+            if before is not None or count == 1:
+                return sums[1].since(before[1] if before is not None else _NOTHING)
+        return None
 
     def jobs(self, listed: Iterable[JobRow] = ()) -> list[Job]:
         """Its background jobs, the oldest first."""
@@ -120,10 +137,13 @@ class LiveSession:
             self.row = row
             self.version += 1
         known = self._sums.get(row.api_calls)
+        self._first[row.api_calls] = min(self._first.get(row.api_calls, row.revision), row.revision)
         if known is None or (row.revision, repr(_sums(row))) > (known[0], repr(known[1])):
             self._sums[row.api_calls] = row.revision, _sums(row)
             while len(self._sums) > _STEPS:
                 del self._sums[min(self._sums)]
+            while len(self._first) > _STEPS:
+                del self._first[min(self._first)]
 
     def hold(self, row: HolderRow) -> None:
         known = self.holders.get(row.pid)
@@ -136,6 +156,7 @@ class LiveSession:
         self._rows = {name: row for name, row in self._rows.items() if row.revision >= revision}
         self._ids = sorted(self._rows)
         self._sums = {count: known for count, known in self._sums.items() if known[0] >= revision}
+        self._first = {count: look for count, look in self._first.items() if look >= revision}
         self.holders = {pid: row for pid, row in self.holders.items() if row.revision >= revision}
         if self.row is not None and self.row.revision < revision:
             self.row = None

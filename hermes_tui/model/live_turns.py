@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from hermes_tui.model.approvals import may_ask
 from hermes_tui.model.results import COMMAND_TOOLS, read_call, read_object, read_target
@@ -102,6 +103,19 @@ def answered(call: LiveCall, result: str, size: int, at_ns: int) -> LiveCall:
     )
 
 
+class LiveStep(NamedTuple):
+    """A model call that was answered: what it was given was there at `since_ns`, its answer at `at_ns`.
+
+    `calls` is how many tools it asked for; `row` the id of the record of its answer.
+    """
+
+    since_ns: int
+    at_ns: int
+    calls: int
+    row: int
+    revision: int
+
+
 @dataclass(slots=True)
 class LiveTurn:
     """What happened since a prompt. `take` rows in the order of their ids.
@@ -120,6 +134,7 @@ class LiveTurn:
     end: str = ""
     cut_short: bool = False
     version: int = 0
+    steps: list[LiveStep] = field(default_factory=list)
     _batch: int = 0
 
     @property
@@ -128,12 +143,16 @@ class LiveTurn:
 
     def take(self, row: MessageRow, names: CallNames) -> LiveCall | None:
         """One more row that is not a prompt; the call that it answers, if it is a result."""
-        self.last_ns = max(self.last_ns, row.at_ns)
+        since, self.last_ns = self.last_ns, max(self.last_ns, row.at_ns)
         self.last_role = row.role
         if row.role == "tool":
             return self._result(row, names)
         self._drop_open()
         self.ended_ns, self.end, self.cut_short = 0, "", False
+        broken = not row.calls and not row.finish_reason and row.text.startswith(INTERRUPTED)
+        if not broken:
+            begun = min(since or row.at_ns, row.at_ns)
+            self.steps.append(LiveStep(begun, row.at_ns, len(row.calls), row.id, row.revision))
         if row.calls:
             self._batch += 1
             for call in row.calls:
@@ -142,7 +161,6 @@ class LiveTurn:
             self.cut_short = True
         else:
             self.ended_ns = row.at_ns
-            broken = not row.finish_reason and row.text.startswith(INTERRUPTED)
             self.end = "interrupted" if broken else "completed"
         return None
 

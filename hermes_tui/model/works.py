@@ -6,10 +6,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hermes_tui.model.live_turns import CallKey, LiveTurn
+from hermes_tui.model.live_turns import TurnKey as RecordKey
 from hermes_tui.model.pairing import Ask, SpanKey, gather, pair
 from hermes_tui.model.results import COMMAND_TOOLS, read_call
 from hermes_tui.model.shares import Placed
 from hermes_tui.model.span import NANOSECONDS, Outcome, Span
+from hermes_tui.model.steps import Step, pair_steps
 from hermes_tui.model.turns import Turn
 
 AWAITED_NS = 30 * NANOSECONDS
@@ -75,15 +77,30 @@ class Item:
         return now_ns - end > AWAITED_NS
 
 
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A subagent's session in Hermes' records, and the call that it works for (`under`)."""
+
+    key: RecordKey
+    prompt: str | None
+    start_ns: int
+    under: CallKey | SpanKey | None = None
+
+    @property
+    def session(self) -> str:
+        return self.key[0]
+
+
 @dataclass(slots=True)
 class Work:
-    """The calls of a session about one prompt, each with the key of the turn that its span is in, and all
-    turns there are spans of its time in.
+    """The calls of a session about one prompt, and the model calls that Hermes noted, each with the key of
+    the turn that its span is in; and all turns there are spans of its time in.
     """
 
     session: str
     live: LiveTurn | None
     items: list[tuple[Item, SpanKey | None]] = field(default_factory=list)
+    steps: list[tuple[Step, SpanKey | None]] = field(default_factory=list)
     homes: set[SpanKey] = field(default_factory=set)
     under: CallKey | SpanKey | None = None
     made: dict[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = field(default_factory=dict)
@@ -104,6 +121,8 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
     asks = gather(session, live.calls if live is not None else (), [span for span, _ in models])
     pairs = pair(asks, [span for span, _ in tools])
     homes = {span_key(span): home for span, home in models}
+    steps = pair_steps(live, [span for span, _ in models]) if live is not None else []
+    work.steps = [(step, homes.get(step.also) if step.also is not None else None) for step in steps]
     known, work.made = work.made, {}
     items: list[tuple[Item, SpanKey | None]] = []
     for number, ask in enumerate(asks):
