@@ -167,6 +167,10 @@ def test_without_a_terminal_it_shows_and_says_how_to_go_on(desk: Desk, mlflow: E
     assert "--yes" in shown.stderr
     assert desk.files() == before
     assert not desk.state.path.exists()
+    desk.more["HERMES_TRACE_TOKEN"] = SECRET * 2
+    shown = desk("--dry-run")
+    assert "x-hermes-trace-token" in shown.stdout
+    assert SECRET not in shown.stdout
 
 
 def test_nothing_yet(desk: Desk, mlflow: Experiments) -> None:

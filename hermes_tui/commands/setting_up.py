@@ -123,6 +123,11 @@ class _Setup:
             fail(f"{unclear}; name one with --backend: {choices}" if choices else str(unclear))
         destination = self._destination(found, chosen)
         self._about_credentials(found, mode)
+        if chosen.token or chosen.token_file:
+            self.notes.append(
+                "the relay wants a token: give the backend the header "
+                'x-hermes-trace-token: "${HERMES_TRACE_TOKEN}", and Hermes that variable in its .env'
+            )
         return _Way(home, mode, relay, found, destination, self._service(chosen))
 
     def _about_the_plugin(self, reading: Reading) -> None:

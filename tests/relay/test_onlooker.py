@@ -80,10 +80,12 @@ async def test_what_never_comes_stays_queued_and_is_asked_for_less_often(
     own.exporter.try_again()  # somebody wants to know now
     await delivered(state, confirmed=1, queued=1)
     asked = len(mlflow.reads)
+    plugin_sends(mlflow, body(3, trace=2))
+    prompt.setattr(onlooker_module, "_FIRST_S", 0.01)
     store(own.writer, body(3, trace=2))  # news are no reason to ask for the old
-    await delivered(state, confirmed=1, queued=2)
-    assert len(mlflow.reads) == asked
-    assert [len(each.spans()) for each in mlflow.posts] == [1]
+    await delivered(state, confirmed=2, queued=1)
+    assert len(mlflow.reads) == asked + 2  # which traces are there, and the spans of one
+    assert [len(each.spans()) for each in mlflow.posts] == [1, 1]
 
 
 @pytest.mark.parametrize(("reading", "word"), [(Reply(503), "retrying"), (Reply(404, b"no"), "held")])
