@@ -123,6 +123,11 @@ class _Setup:
             fail(f"{unclear}; name one with --backend: {choices}" if choices else str(unclear))
         destination = self._destination(found, chosen)
         self._about_credentials(found, mode)
+        if chosen.token or chosen.token_file:
+            self.notes.append(
+                "the relay wants a token: give the backend the header "
+                'x-hermes-trace-token: "${HERMES_TRACE_TOKEN}", and Hermes that variable in its .env'
+            )
         return _Way(home, mode, relay, found, destination, self._service(chosen))
 
     def _about_the_plugin(self, reading: Reading) -> None:
@@ -136,9 +141,10 @@ class _Setup:
 
     def _about_credentials(self, found: Target, mode: Mode) -> None:
         if mode is Mode.SIDE and found.backend is not None and found.backend.has_credentials:
+            place = _settings_file().with_name("relay.env")
             self.notes.append(
-                "MLflow wants credentials, and the relay reads back with its own: put "
-                f"MLFLOW_TRACKING_TOKEN=… into {_settings_file().with_name('relay.env')}, or `mlflow: {{token: …}}` into its settings"
+                "MLflow wants credentials, and the relay reads back with its own: for a service put "
+                f"MLFLOW_TRACKING_TOKEN=… into {place}, else `mlflow: {{token: …}}` into its settings"
             )
 
     def _destination(self, found: Target, chosen: Settings) -> Destination:
@@ -263,14 +269,19 @@ def _undo(state: StateDir, profile: str | None, asking: Asking) -> None:
     if not records:
         fail("there is nothing to undo", 1)
     record = records[0]
-    back = [change for _, change in undoing.changes_back(record) if change is not None]
+    back = [pair for pair in undoing.changes_back(record) if pair[1] is not None]
     say([f"Undoing: {record.document.what} ({', '.join(record.document.homes)})"])
-    for change in back:
-        say(["", str(change.path), *change.diff()])
+    for kept, change in back:
+        if kept.backup is None or change is None:
+            say(["", f"{kept.path}: taken away; there was no such file"])
+        else:
+            say(["", kept.path, *change.diff()])
     asking.go_on("Put these files back?")
     _end_service(record)
     undone = undoing.undo(record)
     say([*(f"Put back: {path}" for path in undone), "Restart Hermes: it reads its configuration once."])
+    if find(state) is not None:
+        say(["The relay still runs, with the settings it began with; `hermes-trace-tui stop` ends it."])
 
 
 def _end_service(record: Record) -> None:

@@ -32,11 +32,15 @@ class CannotWrite(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A file before and after; `before` None: there is none yet. `path` is as the user names it."""
+    """A file before and after; `before` None: there is none yet. `path` is as the user names it.
+
+    `private`: from now on it holds what nobody else may read.
+    """
 
     path: Path
     before: bytes | None
     after: bytes
+    private: bool = False
 
     @property
     def target(self) -> Path:
@@ -91,8 +95,8 @@ def check(change: Change) -> None:
         raise CannotWrite(f"{target.parent} is not writable")
 
 
-def write(change: Change, *, mode: int = 0o600) -> None:
-    """Put the new content in the old one's place, with its permissions and owner; `mode` for a new file.
+def write(change: Change, *, mode: int | None = None) -> None:
+    """Put the new content in the old one's place, with its owner and, without a `mode`, its permissions.
 
     Whoever reads sees the old file or the new one. Raises CannotWrite.
     """
@@ -101,7 +105,9 @@ def write(change: Change, *, mode: int = 0o600) -> None:
     try:
         target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         old = target.stat() if change.before is not None else None
-        _replace(target, change.after, old, mode)
+        if mode is None:
+            mode = stat.S_IMODE(old.st_mode) if old is not None else 0o600
+        _replace(target, change.after, old, mode & ~0o077 if change.private else mode)
     except OSError as error:
         raise CannotWrite(f"{change.path} cannot be written: {error.strerror or error}") from error
 
@@ -133,7 +139,7 @@ def _replace(target: Path, content: bytes, old: os.stat_result | None, mode: int
         with os.fdopen(handle, "wb") as file:
             if old is not None and (old.st_uid, old.st_gid) != (os.geteuid(), os.fstat(handle).st_gid):
                 os.fchown(handle, old.st_uid, old.st_gid)
-            os.fchmod(handle, stat.S_IMODE(old.st_mode) if old is not None else mode)
+            os.fchmod(handle, mode)
             file.write(content)
             file.flush()
             os.fsync(handle)

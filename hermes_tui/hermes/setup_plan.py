@@ -142,7 +142,8 @@ def settings_change(file: Path, wanted: Mapping[tuple[str, ...], Scalar]) -> Cha
     except (CannotEdit, UnicodeDecodeError) as why:
         raise Refused(file, str(why), _nested_lines(wanted)) from why
     after = text.encode()
-    return None if after == before or (before is None and not wanted) else Change(file, before, after)
+    private = any(path[-1] == "password" for path in wanted)
+    return None if after == (before or b"") else Change(file, before, after, private)
 
 
 def gateway_change(reading: Reading, mlflow: str, endpoint: str) -> Change | None:
@@ -166,7 +167,8 @@ def _entries(
     """The backends that are to come in."""
     second = pointing.entry(pointing.RELAY, relay.url, None)
     if found.backend is not None:
-        return [second] if mode is Mode.SIDE and found.relay is None else []
+        missing = mode is Mode.SIDE and found.relay is None and not found.points_at_relay
+        return [second] if missing else []
     if mode is Mode.TEE:
         return [pointing.entry("mlflow", relay.url, experiment)]
     return [pointing.entry("mlflow", mlflow, experiment), second]
@@ -193,7 +195,7 @@ def _edited(
 def _advice(found: Target, relay: Relay, mode: Mode, entries: Sequence[Mapping[str, Any]]) -> list[str]:
     if entries:
         return pointing.to_paste(entries)
-    if found.backend is None or mode is Mode.SIDE:
+    if found.backend is None or mode is Mode.SIDE or found.relay is not None:
         return []
     url = relay.url if found.backend.type == "mlflow" else relay.url + TRACES
     return [f"# backend {found.backend.index + 1}, line {found.backend.line}", f"    endpoint: {url}"]
