@@ -16,7 +16,7 @@ import msgspec
 from hermes_tui.doctor.mlflow_checks import Answer, Experiment, MlflowFacts
 from hermes_tui.relay.credentials import Credentials
 from hermes_tui.relay.outbox import Route
-from hermes_tui.relay.policy import explain
+from hermes_tui.relay.policy import Judgement, Verdict, explain, judge
 from hermes_tui.relay.sender import Sender
 from hermes_tui.settings import MLflow
 
@@ -61,6 +61,18 @@ class Client:
         async def ask(sender: Sender) -> tuple[bool, str]:
             answer = await self._ask(sender, "POST", _DELETE, body)
             return answer.status == 200, f"{answer.status or ''} {answer.said}".strip()
+
+        return self._run(ask)
+
+    def send(self, request: dict[str, Any]) -> Judgement:
+        """POST spans in OTLP/JSON, as a plugin does that sends to MLflow itself."""
+
+        async def ask(sender: Sender) -> Judgement:
+            answer, body = await self._answer(sender, "POST", "/v1/traces", json.dumps(request).encode())
+            if not answer.status:
+                return Judgement(Verdict.RETRY, answer.said)
+            found = judge(answer.status, body, experiment=self.experiment, url=self.url)
+            return Judgement(found.verdict, self._discreet(found.reason))
 
         return self._run(ask)
 

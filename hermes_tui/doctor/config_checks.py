@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 from urllib.parse import urlsplit
 
+from hermes_tui.doctor.backends import Relay, is_relay, minimal, nearest, plain, to_mlflow
 from hermes_tui.doctor.finding import Finding, Fix, Group, Say, Verdict, about
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.plugin_config import (
@@ -18,7 +19,6 @@ from hermes_tui.hermes.plugin_config import (
     Backend,
     Reading,
     Setting,
-    aims_at,
 )
 from hermes_tui.hermes.plugin_places import Rules
 from hermes_tui.otlp.access import TOKEN_HEADER
@@ -29,24 +29,6 @@ ENOUGH_CHARS = 20_000
 _FEW_CHARS = 4_000  # below it, ordinary test runs and listings lose their end
 _SETUP = "hermes-trace-tui setup"
 _RESTART = "then restart Hermes"
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """Where the relay listens, or should: "host:port". `experiment`: it names one itself."""
-
-    address: str
-    running: bool = False
-    destination: str | None = None
-    experiment: str | None = None
-    token: bool = False
-    """It wants a token of its senders."""
-    delivers: bool = False
-    """Spans that came without an experiment were accepted lately."""
-
-    @property
-    def traces_url(self) -> str:
-        return f"http://{self.address}{TRACES}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +52,6 @@ def judge(facts: ConfigFacts) -> list[Finding]:
         return found
     checks = (_switched_on, _endpoint, _token, _experiment, _proxy, _sampling, _content, _limits, _restarted)
     return [*found, *(check(facts) for check in checks)]
-
-
-def nearest(backends: tuple[Backend, ...], relay: Relay) -> Backend | None:
-    """The backend that sends to the relay; else the one that looks most like MLflow."""
-    ours = next((each for each in backends if each.traces and _is_relay(each.endpoint, relay)), None)
-    mlflow = next((each for each in backends if each.is_mlflow), None)
-    return ours or mlflow or next((each for each in backends if each.may_be_mlflow), None)
-
-
-def minimal(relay: Relay, experiment: str = "EXPERIMENT_ID") -> str:
-    """The configuration of MLflow's page, with the relay's address."""
-    return (
-        f"enabled: true\nbackends:\n  - type: otlp\n    name: mlflow\n    endpoint: {relay.traces_url}\n"
-        f'    metrics: false\n    logs: false\n    headers:\n      {EXPERIMENT_HEADER}: "{experiment}"\n'
-    )
 
 
 def _anew(relay: Relay) -> str:
@@ -173,19 +140,24 @@ def _endpoint(facts: ConfigFacts) -> Finding:
     assert reading.config is not None
     backends = reading.config.backends
     listens = "listens on" if relay.running else "would listen on"
-    proof = ", ".join(f"{each.label} sends to {_plain(each.endpoint)}" for each in backends) or "no backend"
+    proof = ", ".join(f"{each.label} sends to {plain(each.endpoint)}" for each in backends) or "no backend"
     proof += f"; the relay {listens} {relay.address}"
     for each in backends:
-        if _is_relay(each.endpoint, relay):
+        if is_relay(each.endpoint, relay):
             if not each.traces:
                 fix = _backend(facts, each, "traces: true")
                 return said(Verdict.BAD, f"the backend {each.label} has its traces switched off", proof, fix)
             if urlsplit(each.endpoint or "").path.rstrip("/") != TRACES:
                 fix = _backend(facts, each, f"endpoint: {relay.traces_url}")
                 return said(
-                    Verdict.BAD, f"{_plain(each.endpoint)} lacks {TRACES}: the relay answers 404", proof, fix
+                    Verdict.BAD, f"{plain(each.endpoint)} lacks {TRACES}: the relay answers 404", proof, fix
                 )
-            return said(Verdict.OK, f"hermes-otel sends to the relay ({_plain(each.endpoint)})", proof)
+            if to_mlflow(backends, relay) is None and not relay.forwards:
+                fix = Fix(
+                    f"Let `setup` put the relay in between again, {_RESTART}.", (f"{_SETUP} --mode tee",)
+                )
+                return said(Verdict.BAD, "Nobody sends to MLflow: the relay forwards nothing", proof, fix)
+            return said(Verdict.OK, f"hermes-otel sends to the relay ({plain(each.endpoint)})", proof)
     fix = Fix(f"Let `setup` point it at the relay, {_RESTART}.", (_SETUP,))
     return said(Verdict.BAD, "hermes-otel does not send to the relay", proof, fix)
 
@@ -212,7 +184,7 @@ def _experiment(facts: ConfigFacts) -> Finding:
 
     config, relay = facts.reading.config, facts.relay
     assert config is not None
-    backend = nearest(config.backends, relay)
+    backend = to_mlflow(config.backends, relay)
     named = None if backend is None else backend.experiment
     if named is not None:
         proof = f"{config.path}: {EXPERIMENT_HEADER} is {named}"
@@ -372,25 +344,6 @@ def _backend(facts: ConfigFacts, backend: Backend, lines: str) -> Fix:
 
 def _said_where(setting: Setting) -> str:
     return f"{setting.name} is {setting.value} ({setting.source or 'the default'})"
-
-
-# ---- addresses
-
-
-def _is_relay(endpoint: str | None, relay: Relay) -> bool:
-    host, _, port = relay.address.rpartition(":")
-    return aims_at(endpoint, host, int(port))
-
-
-def _plain(url: str | None) -> str:
-    """An address without what may be a credential."""
-    if url is None:
-        return "nowhere"
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "no address"
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 def dotenv_names(values: Mapping[str, str], shell: Mapping[str, str]) -> frozenset[str]:

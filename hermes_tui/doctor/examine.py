@@ -20,7 +20,8 @@ from hermes_tui.doctor import (
     trace_checks,
 )
 from hermes_tui.doctor.ask_mlflow import Client
-from hermes_tui.doctor.config_checks import ConfigFacts, Relay
+from hermes_tui.doctor.backends import Relay, nearest, to_mlflow
+from hermes_tui.doctor.config_checks import ConfigFacts
 from hermes_tui.doctor.finding import Finding, Group, Verdict, about
 from hermes_tui.doctor.hermes_checks import HermesFacts
 from hermes_tui.doctor.mlflow_checks import Arrived, MlflowFacts, ProbeFacts
@@ -29,7 +30,7 @@ from hermes_tui.doctor.relay_checks import RelayFacts
 from hermes_tui.hermes import installation, plugin_config
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.home import homes as all_homes
-from hermes_tui.hermes.plugin_config import Reading, header
+from hermes_tui.hermes.plugin_config import Backend, Reading, header
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.access import TOKEN_HEADER
@@ -66,8 +67,10 @@ def examine(wanted: Wanted, progress: Progress = lambda _: None) -> list[Finding
     reading = plugin_config.read(wanted.home, wanted.environment)
     progress("the relay")
     relay = look_relay.look(wanted.settings, wanted.token)
-    headers = _headers(reading, _relay(relay, wanted, delivers=False))
-    client = None if relay.url is None else Client(wanted.settings.mlflow, relay.url, headers)
+    backends, there = reading.config.backends if reading.config is not None else (), _relay(relay, wanted)
+    headers = _headers(nearest(backends, there))
+    own = _headers(to_mlflow(backends, there))
+    client = None if relay.url is None else Client(wanted.settings.mlflow, relay.url, own)
     progress("MLflow")
     mlflow = MlflowFacts(None) if client is None else client.facts()
     sent, why_not = _probe(wanted, relay, mlflow, headers, client, progress)
@@ -125,7 +128,7 @@ def _configured(wanted: Wanted, hermes: HermesFacts, reading: Reading, relay: Re
     )
 
 
-def _relay(facts: RelayFacts, wanted: Wanted, *, delivers: bool) -> Relay:
+def _relay(facts: RelayFacts, wanted: Wanted, *, delivers: bool = False) -> Relay:
     running = facts.running
     address = running.http if running is not None and running.http else facts.wanted
     return Relay(
@@ -133,6 +136,7 @@ def _relay(facts: RelayFacts, wanted: Wanted, *, delivers: bool) -> Relay:
         running=running is not None,
         destination=facts.url,
         experiment=wanted.settings.mlflow.experiment,
+        forwards=facts.forwards,
         token=bool(wanted.token),
         delivers=delivers,
     )
@@ -140,22 +144,17 @@ def _relay(facts: RelayFacts, wanted: Wanted, *, delivers: bool) -> Relay:
 
 def _shows(token: str, reading: Reading, relay: Relay) -> bool:
     """Whether the plugin sends the relay's token."""
-    if reading.config is None or (backend := config_checks.nearest(reading.config.backends, relay)) is None:
+    if reading.config is None or (backend := nearest(reading.config.backends, relay)) is None:
         return False
     shown = header(backend.headers, TOKEN_HEADER), header(backend.headers, "authorization")
     return token in (shown[0], (shown[1] or "").removeprefix("Bearer "))
 
 
-def _headers(reading: Reading, relay: Relay) -> dict[str, str]:
-    """What hermes-otel sends beside the spans, as far as it travels on to MLflow."""
-    if reading.config is None:
-        return {}
-    backend = config_checks.nearest(reading.config.backends, relay)
-    if backend is None:
-        return {}
+def _headers(backend: Backend | None) -> dict[str, str]:
+    """What hermes-otel sends there beside the spans, as far as it travels on to MLflow."""
     return {
         name.lower(): value
-        for name, value in backend.headers.items()
+        for name, value in (backend.headers.items() if backend is not None else ())
         if name.lower().startswith(_PROBE_HEADERS) and value.isascii() and value.isprintable()
     }
 
@@ -181,7 +180,10 @@ def _probe(
     progress("a span on its way to MLflow and back")
     try:
         state = StateDir(relay.folder)
-        sent = probe.send(state, relay.running, headers, wanted.token, client, wanted.patience_s)
+        beside = not relay.forwards
+        sent = probe.send(
+            state, relay.running, headers, wanted.token, client, wanted.patience_s, beside=beside
+        )
     except StateError as error:
         return None, str(error)
     return sent, ""

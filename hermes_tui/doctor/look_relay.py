@@ -58,6 +58,7 @@ def look(chosen: Settings, token: str = "") -> RelayFacts:
         counts=counts,
         free=_free(state.path),
         destination=chosen.mlflow.url,
+        forward=chosen.mlflow.forward,
         **documents,
     )
 

@@ -6,13 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from hermes_tui.doctor.config_checks import Relay
+from hermes_tui.doctor.backends import Relay, is_relay, plain
 from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.installation import Plugin
-from hermes_tui.hermes.plugin_config import aims_at
 
 _EXPORTER, _ENDPOINT = "HERMES_OTEL_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT"
 _TRACES_ENDPOINT, _ENABLED = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "HERMES_OTEL_ENABLED"
@@ -29,7 +27,7 @@ def judge(tracer: Plugin, environment: Mapping[str, str], home: Home, relay: Rel
         return [said(Verdict.UNKNOWN, finding, f"this program knows hermes_otel and otel_tracing; {address}")]
     exporter = environment.get(_EXPORTER, "").lower() or "console"
     endpoint = environment.get(_TRACES_ENDPOINT) or environment.get(_ENDPOINT) or _DEFAULT
-    shown = _plain(endpoint)
+    shown = plain(endpoint)
     proof = f"{_EXPORTER} is {exporter}, {_ENDPOINT} is {shown} (the shell and {home.path / '.env'})"
     fix = Fix(
         "Write this, then restart Hermes.",
@@ -40,12 +38,6 @@ def judge(tracer: Plugin, environment: Mapping[str, str], home: Home, relay: Rel
         return [said(Verdict.BAD, f"otel_tracing is switched off by {_ENABLED}", proof, fix)]
     if exporter != "otlp":
         return [said(Verdict.BAD, f"otel_tracing exports to {exporter}, not over OTLP/HTTP", proof, fix)]
-    host, _, port = relay.address.rpartition(":")
-    if not aims_at(endpoint, host, int(port)):
+    if not is_relay(endpoint, relay):
         return [said(Verdict.BAD, f"otel_tracing sends to {shown}, not to the relay", proof, fix)]
     return [said(Verdict.OK, f"otel_tracing sends to the relay ({shown})", proof)]
-
-
-def _plain(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

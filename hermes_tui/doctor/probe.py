@@ -19,6 +19,7 @@ from hermes_tui.otlp import probe
 from hermes_tui.otlp.access import TOKEN_HEADER
 from hermes_tui.otlp.encodings import PROTOBUF
 from hermes_tui.relay.lock import Running
+from hermes_tui.relay.policy import Verdict
 from hermes_tui.relay.wishing import WishError, fulfil
 
 SESSION = "hermes-trace-doctor-"
@@ -51,14 +52,22 @@ def send(
     token: str,
     client: Client | None,
     patience_s: float,
+    *,
+    beside: bool = False,
 ) -> ProbeFacts:
-    """What became of a probe span; it is removed from the journal and, where that is allowed, from MLflow."""
+    """What became of a probe span; it is removed from the journal and, where that is allowed, from MLflow.
+
+    `beside`: the relay forwards nothing, so the span is sent to MLflow itself, too, as the plugin does.
+    """
     trace_id, span_id = secrets.token_bytes(16), secrets.token_bytes(8)
     session = SESSION + secrets.token_hex(4)
     began, now = time.monotonic(), time.time_ns()
-    body = probe.request(
+    request = probe.document(
         trace_id, span_id, session=session, name="doctor", start_ns=now - 1_000_000, end_ns=now
     )
+    if beside and client is not None and (answer := client.send(request)).verdict is not Verdict.ACCEPTED:
+        return ProbeFacts(Arrived.HELD, answer.reason, time.monotonic() - began)
+    body = probe.protobuf(request)
     if (refusal := _post(running, body, headers, token)) is not None:
         return ProbeFacts(Arrived.REFUSED, refusal, time.monotonic() - began)
     if _pauses(state):  # what was wrong may be mended: the relay need not wait for its next try

@@ -60,6 +60,16 @@ class RelayFacts:
     destination: str | None = None
     """The destination in the settings."""
 
+    forward: bool = True
+    """The settings say that the relay sends on what it takes."""
+
+    @property
+    def forwards(self) -> bool:
+        """Whether it does; else Hermes sends to MLflow by itself, and the relay only confirms."""
+        if self.running is not None and isinstance(said := self.exporter.get("forwards"), bool):
+            return said
+        return self.forward
+
     @property
     def url(self) -> str | None:
         """Where spans go, or would."""
@@ -220,6 +230,10 @@ def _destination(facts: RelayFacts) -> Finding:
         return said(Verdict.WARN if theirs else Verdict.BAD, finding, proof, fix, fixable=mine)
     if theirs is None:
         return said(Verdict.BAD, "The relay sends to nobody: spans stay here", proof, _name_it(facts))
+    if not facts.forwards:
+        return said(
+            Verdict.OK, f"The relay forwards nothing, and confirms what Hermes sends to {theirs}", proof
+        )
     return said(Verdict.OK, f"The relay sends to {theirs}", proof)
 
 

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from urllib.parse import urlsplit
 
+from hermes_tui.doctor.backends import plain
 from hermes_tui.doctor.errors_log import Trouble
 from hermes_tui.doctor.finding import Finding, Fix, Group, Verdict, about
 from hermes_tui.doctor.hermes_checks import REPOSITORY
@@ -139,7 +139,7 @@ def _gateway(facts: TraceFacts) -> Finding:
         return said(
             Verdict.OK, "Hermes does not use an MLflow AI Gateway", "model.base_url in its config.yaml"
         )
-    proof = f"Hermes' model.base_url is {_plain(facts.gateway)}"
+    proof = f"Hermes' model.base_url is {plain(facts.gateway)}"
     if facts.newest_ns:
         return said(
             Verdict.OK, "Hermes uses the AI Gateway, and its traces arrive beside the gateway's logs", proof
@@ -231,8 +231,3 @@ def _when(ns: int) -> str:
         return datetime.fromtimestamp(ns // NANOSECONDS).astimezone().isoformat(" ", "seconds")
     except (OverflowError, ValueError, OSError):
         return "at an impossible time"
-
-
-def _plain(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()

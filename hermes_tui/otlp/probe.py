@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hermes_tui.otlp import json_format
 
 
-def request(trace_id: bytes, span_id: bytes, *, session: str, name: str, start_ns: int, end_ns: int) -> bytes:
-    """In protobuf, uncompressed. The span is a root."""
+def document(
+    trace_id: bytes, span_id: bytes, *, session: str, name: str, start_ns: int, end_ns: int
+) -> dict[str, Any]:
+    """In OTLP/JSON. The span is a root."""
     attributes = {"session.id": session, "mlflow.spanType": "AGENT", "hermes_trace.probe": "true"}
     span = {
         "traceId": trace_id.hex(),
@@ -19,5 +23,9 @@ def request(trace_id: bytes, span_id: bytes, *, session: str, name: str, start_n
         "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
     }
     scope = {"name": "hermes-trace-tui"}
-    document = {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": [span]}]}]}
-    return bytes(json_format.build(document).SerializeToString())
+    return {"resourceSpans": [{"scopeSpans": [{"scope": scope, "spans": [span]}]}]}
+
+
+def protobuf(request: dict[str, Any]) -> bytes:
+    """The same request in protobuf, uncompressed."""
+    return bytes(json_format.build(request).SerializeToString())

@@ -200,6 +200,26 @@ def test_a_relay_of_another_version(stage: Stage) -> None:
         old.wait()
 
 
+def test_a_relay_that_only_looks_on(stage: Stage) -> None:
+    """`setup --mode side`: Hermes sends to MLflow by itself, and to the relay."""
+    stage.otel(backend={"endpoint": f"{stage.mlflow.url}/v1/traces"})
+    setup = [stage.bin / "hermes-trace-tui", "setup", "--mode", "side", "--yes"]
+    subprocess.run(setup, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    found = stage.examine(probe=True)
+    assert [each for each in found.values() if each.verdict is BAD] == []
+    assert is_well(found["probe span"])
+    assert "forwards nothing" in found["destination"].finding
+    assert (stage.mlflow.stored(), sum(counts(stage.state).values())) == (set(), 0)
+    stage.mlflow.experiments = set()
+    assert stage.ask("experiment", probe=True).verdict is BAD
+    stage.mlflow.experiments = {"1"}
+    stage.otel()
+    alone = stage.ask("endpoint")
+    assert (alone.verdict, "Nobody sends to MLflow" in alone.finding) == (BAD, True)
+    stage.follow(alone.fix)
+    assert is_well(stage.ask("endpoint"))
+
+
 def test_a_relay_that_wants_a_token(stage: Stage) -> None:
     token = "a-token-of-sixteen-letters"
     assert is_well(stage.ask("token"))
