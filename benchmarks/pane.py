@@ -10,17 +10,11 @@ text on the screen) and resident memory; then the ratios many/few of this run.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
-import pty
-import select
 import statistics
-import struct
-import subprocess
 import sys
 import tempfile
-import termios
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,6 +22,7 @@ from typing import Any
 
 import psutil
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from terminal import Pty
 
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
@@ -113,18 +108,12 @@ def append(writer: Writer, body: bytes) -> None:
     writer.append(Envelope(body, PROTOBUF, "", decoded, len(decoded))).result()
 
 
-class Terminal:
+class Terminal(Pty):
     """The pane in a pseudo-terminal of 100 × 40."""
 
     def __init__(self, state: Path) -> None:
-        self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        environment = {**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "PYTHONUTF8": "1"}
         self.begin = time.perf_counter()
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PANE, str(state)], stdin=slave, stdout=slave, stderr=slave, env=environment
-        )
-        os.close(slave)
+        super().__init__([sys.executable, "-c", PANE, str(state)], size=(100, 40), environment=os.environ)
         self.seen = b""
 
     def wait_for(self, text: bytes, seconds: float = 60) -> float:
@@ -136,10 +125,9 @@ class Terminal:
         return time.perf_counter()
 
     def read(self, seconds: float) -> bool:
-        ready, _, _ = select.select([self.master], [], [], max(0.0, seconds))
-        if ready:
-            self.seen += os.read(self.master, 1 << 16)
-        return bool(ready)
+        data = self.take(seconds)
+        self.seen += data
+        return bool(data)
 
     def quiet(self, seconds: float = 0.4) -> None:
         """Until nothing is written for a while."""
@@ -151,15 +139,10 @@ class Terminal:
         """Seconds from the key to the last byte of its repaint's first burst."""
         self.seen = b""
         begin = time.perf_counter()
-        os.write(self.master, keys)
+        self.write(keys)
         if not self.read(10):
             raise SystemExit("no repaint after a key")
         return time.perf_counter() - begin
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        os.close(self.master)
 
 
 @dataclass
@@ -212,7 +195,7 @@ def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, 
         figures.key.append(terminal.press(b"k"))
         while terminal.read(0.03):
             pass
-    os.write(terminal.master, b"f")  # follow the newest again
+    terminal.write(b"f")  # follow the newest again
     terminal.quiet()
     trace, parent = os.urandom(16), os.urandom(8)
     for number in range(rounds):

@@ -9,15 +9,14 @@ import errno
 import os
 import signal
 import sys
-import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, doctor, now
+from hermes_tui.commands import delivery, doctor, listing, now
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -33,6 +32,9 @@ from hermes_tui.commands.common import (
 )
 from hermes_tui.commands.setup import setup
 from hermes_tui.journal.files import StateDir, StateError
+
+if TYPE_CHECKING:
+    from hermes_tui.hermes.state_db import Watch
 
 DEMO = "demo.otlp.jsonl"
 
@@ -67,14 +69,19 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url))
+    from hermes_tui.hermes.state_db import Watch
+
+    watch = Watch(chosen.hermes_homes) if chosen.watch_hermes else None
+    sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url, watch=watch))
 
 
-def run_pane(state: StateDir, *, supervisor: Any, wanted: str | None = None) -> int:
+def run_pane(
+    state: StateDir, *, supervisor: Any, wanted: str | None = None, watch: Watch | None = None
+) -> int:
     """Show the pane until it is left; the exit status."""
     from hermes_tui.tui.app import TraceApp
 
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted)
+    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch)
     app.run()
     return app.return_code or 0
 
@@ -206,59 +213,6 @@ def stop(state_dir: str | None) -> None:
 
 
 @main.command()
-@with_json
-@with_state_dir
-def sessions(as_json: bool, state_dir: str | None) -> None:
-    """All sessions: turns, commands, tokens, how they ended."""
-    from hermes_tui.journal import records
-    from hermes_tui.output import print_sessions
-
-    found: list[dict[str, Any]] = []
-    with open_journal(state_dir) as reader:
-        if reader is not None:
-            found = records.sessions(reader, time.time_ns())
-    if as_json:
-        click.echo(neutral.dump_json(found))
-    else:
-        print_sessions(found)
-
-
-@main.command()
-@with_session
-@click.option("--failed", is_flag=True, help="Only failed, timed-out, interrupted and blocked ones.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "sh", "md"]),
-    default="text",
-    show_default=True,
-    help="A table, a shell script to read, or Markdown with all output.",
-)
-@with_json
-@with_state_dir
-def commands(session: str | None, failed: bool, form: str, as_json: bool, state_dir: str | None) -> None:
-    """Every terminal command Hermes ran, oldest first, with exit code, duration and output."""
-    from hermes_tui import output
-    from hermes_tui.journal import records
-
-    found: list[dict[str, Any]] = []
-    with open_journal(state_dir) as reader:
-        if reader is not None:
-            try:
-                found = records.commands(reader, records.find_session(reader, session), failed=failed)
-            except records.UnknownSession as error:
-                fail(str(error), 1)
-        elif session is not None:
-            fail("there is no session yet; nothing has been received", 1)
-    if as_json:
-        click.echo(neutral.dump_json(found))
-    elif form == "text":
-        output.print_commands(found)
-    else:
-        click.echo(output.shell_script(found) if form == "sh" else output.markdown(found), nl=False)
-
-
-@main.command()
 @with_session
 @click.option(
     "--format",
@@ -338,5 +292,14 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
     sys.exit(1 if refused else 0)
 
 
-for each in (delivery.verify, delivery.retry, delivery.purge, doctor.doctor, now.now, setup):
+for each in (
+    listing.sessions,
+    listing.commands,
+    delivery.verify,
+    delivery.retry,
+    delivery.purge,
+    doctor.doctor,
+    now.now,
+    setup,
+):
     main.add_command(each)

@@ -16,8 +16,10 @@ from hermes_tui.figures import short_number, short_time
 
 Record = dict[str, Any]
 
+_TITLE = 40  # characters of a session's title
 _ROWS = 50  # spans named one by one
 _MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
+_SOURCES = {"state": "Hermes' records", "model": "model calls"}
 
 
 def exit_mark(record: Record) -> str:
@@ -28,13 +30,21 @@ def exit_mark(record: Record) -> str:
     return f"✗ {code}" if outcome == "failed" and code is not None else f"✗ {outcome}"
 
 
+def _told_by(record: Record) -> str:
+    """Who told of a command what its own span does not; "" when that tells all."""
+    return _SOURCES.get(record["source"], "")
+
+
 def print_sessions(records: Sequence[Record]) -> None:
-    table = _table("session", "source", "model", "started", "status")
+    titled = any(record["title"] for record in records)
+    table = _table("session", *(["title"] if titled else []), "source", "model", "started", "status")
     for name in ("turns", "commands", "spans", "in", "out"):
         table.add_column(name, justify="right")
     for record in records:
         table.add_row(
-            *(_cell(record[name]) for name in ("session", "source", "model")),
+            _cell(record["session"]),
+            *([_cell((record["title"] or "")[:_TITLE])] if titled else []),
+            *(_cell(record[name]) for name in ("source", "model")),
             _cell((record["started"] or "")[:19].replace("T", " ")),
             _cell(record["status"]),
             *(_cell(record[name]) for name in ("turns", "commands", "spans")),
@@ -48,8 +58,11 @@ def print_sessions(records: Sequence[Record]) -> None:
 
 
 def print_commands(records: Sequence[Record]) -> None:
+    completed = any(map(_told_by, records))
     table = _table("started", "exit")
     table.add_column("time", justify="right")
+    if completed:
+        table.add_column("from", no_wrap=True)
     table.add_column("command", overflow="fold")
     for record in records:
         style = "red" if exit_mark(record).startswith("✗") else ""
@@ -57,6 +70,7 @@ def print_commands(records: Sequence[Record]) -> None:
             _cell((record["started"] or "")[11:19]),
             Text(exit_mark(record), style),
             _cell(short_time(record["duration_s"])),
+            *([_cell(_told_by(record))] if completed else []),
             Text(neutral.block(record["command"] or ""), style),
         )
     _console().print(table if records else "No commands.")
@@ -69,7 +83,8 @@ def shell_script(records: Sequence[Record]) -> str:
         where = f" in {neutral.line(record['cwd'])}" if record["cwd"] else ""
         ended = f"{record['outcome']}, exit {'?' if record['exit_code'] is None else record['exit_code']}"
         cut = " (the end of the command is not known)" if record["truncated"] else ""
-        parts.append(f"\n# {record['started']}{where}: {ended}{cut}")
+        told = f" (from {_told_by(record)})" if _told_by(record) else ""
+        parts.append(f"\n# {record['started']}{where}: {ended}{cut}{told}")
         command = neutral.block(record["command"] or "")
         if record["tool"] != "terminal":
             parts.append(f"# {record['tool']}:")
@@ -83,7 +98,8 @@ def markdown(records: Sequence[Record]) -> str:
     parts = ["# Commands", ""]
     for record in records:
         took = short_time(record["duration_s"]) or "?"
-        parts.append(f"## {record['started']} · {exit_mark(record)} · {took}")
+        told = f" · from {_told_by(record)}" if _told_by(record) else ""
+        parts.append(f"## {record['started']} · {exit_mark(record)} · {took}{told}")
         language = "python" if record["tool"] == "execute_code" else "sh"
         parts += ["", _fenced(neutral.block(record["command"] or ""), language), ""]
         if record["output"]:

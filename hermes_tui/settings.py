@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 import platformdirs
+
+from hermes_tui.layers import leaves, merge, nested
 
 APP = "hermes-trace-tui"
 HTTP_PORT = 4318
@@ -21,6 +24,7 @@ RequestBytes = Annotated[int, msgspec.Meta(ge=1024, le=256 * 1024 * 1024)]
 Days = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 Connections = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 
 
 class SettingsError(Exception):
@@ -58,6 +62,32 @@ class Retention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
     undelivered_bytes: Bytes = 4 * 1024**3
 
 
+class Attention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What calls the user (`on`), and how: by default in no way.
+
+    `terminal` is a notification of the terminal's: none, osc9, osc777, or auto. `command` is a list, or a
+    line that is parted as a shell would part it; no shell ever sees it. Turns below `min_turn_s` end quietly.
+    """
+
+    on: tuple[str, ...] = ("approval", "turn", "error")
+    bell: bool = False
+    terminal: str = "none"
+    command: str | tuple[str, ...] = ()
+    min_turn_s: Seconds = 0.0
+
+    def __repr__(self) -> str:
+        names = (name for name in self.__struct_fields__ if name != "command")  # a word of it may be a token
+        return f"Attention({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The command and its arguments; none: there is no command. Raises ValueError."""
+        return tuple(shlex.split(self.command)) if isinstance(self.command, str) else self.command
+
+    def __bool__(self) -> bool:
+        return bool(self.on) and (self.bell or self.terminal != "none" or bool(self.words))
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that can be set. `state_dir` is where the journal lies.
 
@@ -83,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     hermes_homes: tuple[str, ...] = ()
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
+    attention: Attention = Attention()
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "token")
@@ -93,7 +124,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
         return Path(self.state_dir).expanduser() if self.state_dir else default_state_dir()
 
 
-_LISTS = ("allowed_hosts", "cors_origins", "hermes_homes")
+_LISTS = ("allowed_hosts", "cors_origins", "hermes_homes", "on")
+_CHOICES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("attention", "on"): ("approval", "turn", "error"),
+    ("attention", "terminal"): ("none", "osc9", "osc777", "auto"),
+}
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
 _UNITS = ("", "ki", "mi", "gi")
@@ -119,6 +154,11 @@ _ENVIRONMENT = {
     "HERMES_TRACE_RETENTION_DAYS": ("retention", "days"),
     "HERMES_TRACE_RETENTION_MAX_BYTES": ("retention", "max_bytes"),
     "HERMES_TRACE_UNDELIVERED_BYTES": ("retention", "undelivered_bytes"),
+    "HERMES_TRACE_ATTENTION_ON": ("attention", "on"),
+    "HERMES_TRACE_ATTENTION_BELL": ("attention", "bell"),
+    "HERMES_TRACE_ATTENTION_TERMINAL": ("attention", "terminal"),
+    "HERMES_TRACE_ATTENTION_COMMAND": ("attention", "command"),
+    "HERMES_TRACE_ATTENTION_MIN_TURN_S": ("attention", "min_turn_s"),
     "MLFLOW_TRACKING_URI": ("mlflow", "url"),
     "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
     "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
@@ -160,11 +200,11 @@ def load(
     layers.append((str(file), document))
     for name, path in _ENVIRONMENT.items():
         if environment.get(name) and (destination or path[0] != "mlflow"):
-            layers.append((f"environment variable {name}", _nested(path, environment[name])))
+            layers.append((f"environment variable {name}", nested(path, environment[name])))
     for name, value in (flags or {}).items():
         if value is not None:
             flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-            layers.append((flag, _nested(name.split("."), value)))
+            layers.append((flag, nested(name.split("."), value)))
     merged: dict[str, Any] = {}
     for source, layer in layers:
         layer = _spelled_out(layer)
@@ -172,7 +212,7 @@ def load(
         for one, other in (("token", "token_file"), ("token_file", "token")):
             if layer.get(one) is not None:
                 merged.pop(other, None)  # the stronger source decides where the token comes from
-        _merge(merged, layer)
+        merge(merged, layer)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     settings = msgspec.convert(merged, Settings, strict=False)
@@ -201,6 +241,9 @@ def _read(file: Path, *, required: bool) -> tuple[dict[str, Any], list[str]]:
     mlflow = document.get("mlflow")
     if isinstance(mlflow, dict) and type(mlflow.get("experiment")) is int:
         mlflow["experiment"] = str(mlflow["experiment"])  # YAML reads an id without quotes as a number
+    attention = document.get("attention")
+    if isinstance(attention, dict) and any(name is True for name in attention):
+        attention["on"] = attention.pop(True)  # YAML reads `on` without quotes as true
     return document, []
 
 
@@ -213,12 +256,12 @@ def _yaml_problem(error: Exception) -> str:
 def _check(source: str, layer: dict[str, Any]) -> list[str]:
     """One line per mistake: each value is checked by itself, so that one does not hide the next."""
     mistakes = []
-    for path, value in _leaves(layer):
+    for path, value in leaves(layer):
         try:
-            checked = msgspec.convert(_nested(path, value), Settings, strict=False)
+            checked = msgspec.convert(nested(path, value), Settings, strict=False)
         except msgspec.ValidationError as error:
             name = ".".join(path)
-            text = str(error).split(" - at")[0]
+            text = str(error).split(" - at")[0] + _choices(path)
             mistakes.append(f"{source}: {name}: {text}" if name not in source else f"{source}: {text}")
             continue
         mistakes += [f"{source}: {why}" for why in _more_mistakes(path, checked)]
@@ -232,6 +275,8 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
     found: list[str | None] = []
     if path == ("mlflow", "url"):
         found.append(_url_mistake(checked.mlflow.url or ""))
+    elif path[0] == "attention":
+        found += _attention_mistakes(path, checked.attention)
     elif path == ("token",):
         found.append(_token_mistake(checked.token or ""))
     elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
@@ -248,6 +293,23 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
             f"cors_origins: {origin[:100]!r} is not an origin; write http://host:port" for origin in wrong
         ]
     return [why for why in found if why is not None]
+
+
+def _attention_mistakes(path: tuple[str, ...], checked: Attention) -> list[str]:
+    """No message repeats a word of the command: one may be a token."""
+    name = ".".join(path)
+    if path[-1] == "command":
+        try:
+            return [] if all(checked.words[:1]) else [f"{name}: it begins with an empty word"]
+        except ValueError as error:
+            return [f"{name}: {error}"]
+    said = {"on": checked.on, "terminal": (checked.terminal,)}.get(path[-1], ())
+    wrong = (word for word in said if word not in _CHOICES[path])
+    return [f"{name}: {word[:100]!r} is unknown{_choices(path)}" for word in wrong]
+
+
+def _choices(path: tuple[str, ...]) -> str:
+    return f"; choose from {', '.join(_CHOICES[path])}" if path in _CHOICES else ""
 
 
 def _token_mistake(token: str) -> str | None:
@@ -287,8 +349,9 @@ def _spelled_out(layer: dict[str, Any]) -> dict[str, Any]:
         text = layer.get(name)
         if isinstance(text, str) and (match := _SIZE.fullmatch(text.strip())):
             layer[name] = int(match[1]) * 1024 ** _UNITS.index(match[2].lower())
-    if isinstance(below := layer.get("retention"), dict):
-        layer["retention"] = _spelled_out(below)
+    for name in ("retention", "attention"):
+        if isinstance(below := layer.get(name), dict):
+            layer[name] = _spelled_out(below)
     return layer
 
 
@@ -312,31 +375,3 @@ def _without_userinfo(mlflow: MLflow) -> MLflow:
         return msgspec.structs.replace(mlflow, url=plain)
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     return msgspec.structs.replace(mlflow, url=plain, username=username, password=password)
-
-
-def _leaves(layer: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found: list[tuple[tuple[str, ...], Any]] = []
-    for name, value in layer.items():
-        path = (*above, str(name))
-        if isinstance(value, dict) and value:
-            found += _leaves(value, path)
-        elif value is not None:
-            found.append((path, value))
-    return found
-
-
-def _nested(path: tuple[str, ...] | list[str], value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return dict(value)
-
-
-def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for name, value in layer.items():
-        if isinstance(value, dict):
-            below = into.setdefault(str(name), {})
-            if isinstance(below, dict):
-                _merge(below, value)
-                continue
-        if value is not None:
-            into[str(name)] = value

@@ -40,13 +40,13 @@ SpanKey = tuple[bytes, bytes, int]
 
 
 def clean_environment(**said: str) -> dict[str, str]:
-    """An environment without settings or proxies of whoever runs the tests."""
+    """An environment without settings, proxies or Hermes of whoever runs the tests."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(_OURS) and not name.lower().endswith("_proxy")
     }
-    return {**kept, "HERMES_TRACE_CONFIG": os.devnull, **said}
+    return {**kept, "HERMES_TRACE_CONFIG": os.devnull, "HERMES_HOME": os.devnull, **said}
 
 
 HEEDING = [

@@ -53,6 +53,7 @@ SESSION_KEYS = {
     "reasoning_tokens": int,
     "cost": (float, int, type(None)),
     "status": str,
+    "title": (str, type(None)),
 }
 COMMAND_KEYS = {
     "session": str,
@@ -67,6 +68,7 @@ COMMAND_KEYS = {
     "duration_s": (float, int),
     "output": (str, type(None)),
     "truncated": bool,
+    "source": str,
 }
 STATUS_KEYS = {
     "running": bool,
@@ -237,10 +239,15 @@ def test_commands_agree_with_the_recordings(everything: StateDir) -> None:
     assert sorted(record["span"] for record in found) == sorted(wanted)
     for record in found:
         known = wanted[record["span"]]
-        for key in ("session", "trace", "tool", "exit_code", "outcome"):
+        told = ("exit_code", "outcome", "truncated") if record["source"] == "span" else ()
+        for key in ("session", "trace", "tool", *told):
             assert record[key] == known[key], (key, known["begins"])
         if known["command"] is not None:
             assert record["command"] == known["command"]
+    completed = {record["span"] for record in found if record["source"] != "span"}
+    assert {record["source"] for record in found} == {"span", "model"}  # there is no state.db here
+    assert all(wanted[span]["truncated"] for span in completed)
+    assert not any(record["truncated"] for record in found if record["span"] in completed)
     outputs = {record["command"]: record["output"] for record in found}
     assert "tick 5" in outputs["for i in 1 2 3 4 5; do echo tick $i; sleep 1; done"]
 

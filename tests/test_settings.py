@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.settings import MLflow, Settings, SettingsError, default_file, load, read_token
+from hermes_tui.settings import Attention, MLflow, Settings, SettingsError, default_file, load, read_token
 
 SECRET = "hunter2-very-secret"
 CREDENTIALS = ("username", "password", "token")
@@ -73,6 +73,17 @@ SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object,
      (False, True, False)),
     ("hermes_homes", "hermes_homes: [/a, /b]", ("HERMES_TRACE_HERMES_HOMES", "/c"),
      ("hermes_homes", ("~/d",)), (("/a", "/b"), ("/c",), ("~/d",))),
+    ("attention.on", "attention: {on: [turn]}", ("HERMES_TRACE_ATTENTION_ON", "approval, error"),
+     ("attention.on", ()), (("turn",), ("approval", "error"), ())),
+    ("attention.bell", "attention: {bell: on}", ("HERMES_TRACE_ATTENTION_BELL", "false"),
+     ("attention.bell", True), (True, False, True)),
+    ("attention.terminal", "attention: {terminal: none}", ("HERMES_TRACE_ATTENTION_TERMINAL", "osc9"),
+     ("attention.terminal", "auto"), ("none", "osc9", "auto")),
+    ("attention.words", "attention: {command: [say, 'it is']}",
+     ("HERMES_TRACE_ATTENTION_COMMAND", "say 'it is' so"), ("attention.command", "say"),
+     (("say", "it is"), ("say", "it is", "so"), ("say",))),
+    ("attention.min_turn_s", "attention: {min_turn_s: 30}", ("HERMES_TRACE_ATTENTION_MIN_TURN_S", "2.5"),
+     ("attention.min_turn_s", 0), (30.0, 2.5, 0.0)),
 ]  # fmt: skip
 
 
@@ -316,6 +327,67 @@ def test_what_cannot_be_meant_is_a_mistake(name: str, value: str, words: tuple[s
     (only,) = mistakes(**{variable: value})
     for word in (variable, *words):
         assert word in only
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{on: turn, bell: true}", Attention(on=("turn",), bell=True)),
+        ("{'on': [turn]}", Attention(on=("turn",))),
+        ("{command: ''}", Attention(command="")),
+        ("{}", Attention()),
+    ],
+)
+def test_attention_as_people_write_it(file: Path, text: str, expected: Attention) -> None:
+    """YAML takes `on` without quotes for true."""
+    file.write_text(f"attention: {text}")
+    assert read(file).attention == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{on: [turn, exit]}", ("attention.on", "'exit'", "approval, turn, error")),
+        ("{on: {turn: true}}", ("attention.on.turn",)),
+        ("{on: true}", ("attention.on", "`bool`", "approval, turn, error")),
+        ("{terminal: kitty}", ("attention.terminal", "'kitty'", "none, osc9, osc777, auto")),
+        ("{terminal: off}", ("attention.terminal", "`bool`", "none, osc9, osc777, auto")),
+        ("{bell: loud}", ("attention.bell", "`bool`")),
+        ("{min_turn_s: -1}", ("attention.min_turn_s", ">= 0")),
+        (f"{{command: 'say {SECRET} \"'}}", ("attention.command", "No closing quotation")),
+        (f"{{command: ['', {SECRET}]}}", ("attention.command", "empty word")),
+        (f"{{command: [{SECRET}, 5]}}", ("attention.command", "`int`")),
+        ("{sound: x}", ("attention.sound", "unknown")),
+        ("on", ("attention", "`object`")),
+    ],
+)
+def test_attention_that_cannot_be_meant_is_a_mistake(file: Path, text: str, words: tuple[str, ...]) -> None:
+    file.write_text(f"attention: {text}")
+    (only,) = mistakes(file)
+    for word in (str(file), *words):
+        assert word in only
+    assert SECRET not in only
+
+
+@pytest.mark.parametrize(
+    ("attention", "wanted"),
+    [
+        (Attention(), False),
+        (Attention(bell=True), True),
+        (Attention(terminal="auto"), True),
+        (Attention(command="say"), True),
+        (Attention(command=" "), False),
+        (Attention(on=(), bell=True), False),
+    ],
+)
+def test_nobody_is_called_unless_it_is_wanted(attention: Attention, wanted: bool) -> None:
+    assert bool(attention) is wanted
+
+
+def test_the_command_is_in_no_repr() -> None:
+    settings = read(HERMES_TRACE_ATTENTION_COMMAND=f'curl -H {SECRET} "a b"')
+    assert settings.attention.words == ("curl", "-H", SECRET, "a b")
+    assert SECRET not in repr(settings) + repr(settings.attention)
 
 
 @pytest.mark.parametrize("host", ["named.test", "fd00::5", "[fd00::5]", "10.0.0.7", "my-machine", "a_b"])

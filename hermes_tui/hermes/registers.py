@@ -12,6 +12,7 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,10 @@ from hermes_tui.model.state_rows import HolderRow, JobRow, StateRow
 _BYTES = 4 * 1024 * 1024  # more is no register
 _ENTRIES = 200
 _COMMAND = 2_000  # characters of a command that are kept
+_SURE_S = 1.0  # for so long nobody must have a database open before that is believed
+_SESSION_KEYS = ("owner_task_id", "session_key", "task_id", "parent_session_id")
+"""Where an entry names its session, the surest first: the last is at times that of a background review."""
+
 _SHARED_FIRST, _SHARED_SIZE = 0x40000002, 510  # SQLite `os.h`: bytes that every open connection locks
 _FLOCK = {
     "linux": (struct.Struct("hhqqi4x"), ("type", "whence", "start", "len", "pid")),
@@ -34,16 +39,22 @@ _FLOCK = {
 class Processes:
     """Which processes live. One that was never seen counts as unknown, not as dead: it may be elsewhere."""
 
-    def __init__(self, exists: Callable[[int], bool] | None = None) -> None:
+    def __init__(
+        self, exists: Callable[[int], bool] | None = None, began: Callable[[int], int] | None = None
+    ) -> None:
         self._exists = exists or process_exists
-        self._seen: set[int] = set()
+        self._began = began or process_began
+        self._seen: set[tuple[int, int]] = set()
 
-    def alive(self, pid: int) -> bool | None:
-        """True; False when it was there before; None when nobody can tell from here."""
-        if self._exists(pid):
-            self._seen.add(pid)
+    def alive(self, pid: int, began: int = 0) -> bool | None:
+        """True; False when it was there before; None when nobody can tell from here.
+
+        `began` is when it began as `process_began` has it, which tells it from a later one of its number.
+        """
+        if self._exists(pid) and (not began or self._began(pid) in (0, began)):
+            self._seen.add((pid, began))
             return True
-        return False if pid in self._seen else None
+        return False if (pid, began) in self._seen else None
 
 
 def process_exists(pid: int) -> bool:
@@ -59,6 +70,15 @@ def process_exists(pid: int) -> bool:
     return True
 
 
+def process_began(pid: int) -> int:
+    """When a process of this machine began, in ticks since the machine did; 0 where that cannot be told."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 class Registers:
     """The registers of one home; `poll` gives what changed, and what became of the processes in them."""
 
@@ -68,6 +88,7 @@ class Registers:
         self._files = {path: _File(path) for path in (home.active_sessions, home.processes)}
         self._holders: dict[tuple[str, int], HolderRow] = {}
         self._jobs: dict[str, JobRow] = {}
+        self._began: dict[str, int] = {}
 
     def poll(self, revision: int) -> list[StateRow]:
         """Rows that changed since the last call; a few system calls when none did."""
@@ -97,19 +118,13 @@ class Registers:
                 self._jobs[name] = row
                 changed.append(row)
         for name, known in list(self._jobs.items()):
-            if name not in found and known.alive is not False:
-                gone = JobRow(
-                    known.home,
-                    revision,
-                    name,
-                    known.session,
-                    known.command,
-                    known.pid,
-                    known.started_ns,
-                    False,
-                )
-                self._jobs[name] = gone
-                changed.append(gone)
+            if name in found or known.alive is False:
+                continue
+            if known.alive and self._processes.alive(known.pid, self._began[name]):
+                continue  # another Hermes wrote the file anew, with only its own
+            gone = replace(known, revision=revision, alive=False)
+            self._jobs[name] = gone
+            changed.append(gone)
         return changed
 
     def _job(self, entry: dict[str, Any], revision: int) -> JobRow | None:
@@ -118,19 +133,18 @@ class Registers:
             return None
         pid = _pid(entry.get("pid"))
         here = pid and entry.get("pid_scope", "host") == "host"
-        session = next(
-            (entry[key] for key in ("parent_session_id", "owner_task_id", "task_id") if entry.get(key)), None
-        )
+        began = entry.get("host_start_time")
+        self._began[name] = began if isinstance(began, int) and began > 0 else 0
         command = entry.get("command")
         return JobRow(
             self._home.name,
             revision,
             name[:200],
-            session if isinstance(session, str) else None,
+            next((entry[key] for key in _SESSION_KEYS if _is_session(entry.get(key))), None),
             cut(command, _COMMAND) if isinstance(command, str) else None,
             pid,
             moment(entry.get("started_at")),
-            self._processes.alive(pid) if here else None,
+            self._processes.alive(pid, self._began[name]) if here else None,
         )
 
 
@@ -169,28 +183,43 @@ class _File:
 class Openers:
     """Whether another process has a database open, by the lock that SQLite holds on it in WAL mode.
 
-    Only the change tells: who never saw a lock may be in a place from which none can be seen. Asked only
-    while this process has no connection to the file: closing a file drops all of a process' locks on it.
+    A database that is written though nobody holds it is open in a place from which no lock can be seen: in
+    a virtual machine, say. Asked only while this process has no connection to the file: closing a file
+    drops all of a process' locks on it.
     """
 
     def __init__(self, holder: Callable[[str], int] | None = None) -> None:
         self._holder = holder or lock_holder
-        self._seen: set[str] = set()
+        self._seen = False
+        self._quiet: tuple[float, tuple[object, ...]] | None = None
+        self.closed: bool | None = None
 
-    def closed(self, path: Path) -> bool | None:
-        """True: it was open elsewhere and is no longer; False: it is; None: nobody can tell."""
+    def look(self, path: Path, now_s: float) -> None:
+        """Look again. `closed` then is True: it is open nowhere; False: it is; None: nobody can tell."""
         name = str(path)
         if not os.path.exists(f"{name}-shm"):
-            self._seen.discard(name)  # not in WAL mode, where SQLite locks only for moments
-            return None
+            self._seen, self._quiet, self.closed = False, None, None
+            return  # not in WAL mode, where SQLite locks only for moments
         try:
             held = self._holder(name)
         except OSError:
-            return None
+            self.closed = None
+            return
         if held:
-            self._seen.add(name)
-            return False
-        return True if name in self._seen else None
+            self._seen, self._quiet, self.closed = True, None, False
+        elif self._seen:
+            self.closed = True
+        else:
+            self.closed = self._unseen(name, now_s)
+
+    def _unseen(self, name: str, now_s: float) -> bool | None:
+        """Nobody holds it, nor did when it was looked at before: the same, without a lock to go by."""
+        mark = tuple(map(_written, (name, f"{name}-wal")))
+        if self._quiet is None:
+            self._quiet = now_s, mark
+        elif self._quiet[1] != mark:
+            self._quiet = float("inf"), mark
+        return True if now_s - self._quiet[0] >= _SURE_S else None
 
 
 def lock_holder(name: str) -> int:
@@ -212,6 +241,24 @@ def lock_holder(name: str) -> int:
         told = fcntl.fcntl(file, fcntl.F_GETLK, layout.pack(*(asked[field] for field in order)))
     found = dict(zip(order, layout.unpack(told), strict=True))
     return 0 if found["type"] == fcntl.F_UNLCK else found["pid"] or -1
+
+
+def _written(name: str) -> tuple[int, int, int]:
+    try:
+        found = os.stat(name)
+    except OSError:
+        return 0, 0, 0
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _is_session(value: object) -> bool:
+    """Whether this can be a session's id: no container's name, subagent's task or chat."""
+    return (
+        isinstance(value, str)
+        and value not in ("", "default")
+        and ":" not in value
+        and not value.startswith("sa-")
+    )
 
 
 def _pid(value: object) -> int:

@@ -54,6 +54,7 @@ class StateDB:
         window: int = WINDOW,
         revisions: Callable[[], int] | None = None,
         processes: Processes | None = None,
+        openers: Openers | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.home = home
@@ -61,7 +62,7 @@ class StateDB:
         self._window = window
         self._revisions = revisions or itertools.count(1).__next__
         self._processes = processes or Processes()
-        self._openers = Openers()
+        self._openers = openers or Openers()
         self._registers = Registers(home, self._processes)
         self._clock = clock
         self._look_s = self._next_s = float("-inf")
@@ -88,6 +89,8 @@ class StateDB:
         now = self._clock()
         if self._file.connected or now >= self._look_s:
             self._look_s = now + _LOOK_S
+            # Before it is read: a Hermes that has just written has it open at this moment.
+            self._file.apart(lambda: self._openers.look(self.home.state_db, now))
             rows += self._look()
         if now >= self._next_s:
             self._next_s = now + _REGISTERS_S
@@ -162,9 +165,9 @@ class StateDB:
 
     def _look_around(self) -> list[StateRow]:
         """Whether anybody has the database open at all."""
-        closed = self._file.closed is True
-        if not closed and self._file.present and not self._file.connected:
-            closed = self._openers.closed(self.home.state_db) is True
+        closed = self._file.closed is True or (
+            self._file.present and not self._file.connected and self._openers.closed is True
+        )
         if closed == self._closed:
             return []
         self._closed = closed

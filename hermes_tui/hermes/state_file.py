@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,10 @@ class StateFile:
         self._rested: Mark | None = None
         self._failed: tuple[Mark, float] | None = None
         self._locked_s: float | None = None
+        self._log = 0
+        # Whoever closes a file loses all locks of its process on it, those of its connections too: so the
+        # header is never read while a connection is open.
+        self._using = threading.RLock()
 
     def poll(self, read: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `read` gives when the file may have changed since the last call, else None.
@@ -61,26 +66,31 @@ class StateFile:
         `fresh` has changed it looks at another file than before.
         """
         try:
-            if self._connection is not None:
-                return self._follow(read)
-            return self._look(read)
+            with self._using:
+                return self._follow(read) if self._connection is not None else self._look(read)
         except (Unusable, sqlite3.Error, OSError) as error:
             self._fail(error)
             return None
 
     def once(self, read: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `read` gives on a connection of its own, for any thread; None when it cannot be read."""
-        try:
-            snapshot = self._is_closed()
-            connection = self._connect(snapshot)
-        except (Unusable, sqlite3.Error, OSError):
-            return None
-        try:
-            return read(connection)
-        except sqlite3.Error:
-            return None
-        finally:
-            connection.close()
+        with self._using:
+            try:
+                connection = self._connect(self._connection is None and self._is_closed())
+            except (Unusable, sqlite3.Error, OSError):
+                return None
+            try:
+                return read(connection)
+            except sqlite3.Error:
+                return None
+            finally:
+                connection.close()
+
+    def apart(self, work: Callable[[], None]) -> None:
+        """Do what opens and closes the file by itself, unless a connection to it is open."""
+        with self._using:
+            if self._connection is None:
+                work()
 
     @property
     def connected(self) -> bool:
@@ -95,9 +105,11 @@ class StateFile:
     def _follow(self, read: Callable[[sqlite3.Connection], T]) -> T | None:
         """With a connection: has anything been committed?"""
         assert self._connection is not None
-        if _look_at(self._names[0])[0] != self._inode:
+        log = _look_at(self._names[1])[0]
+        if _look_at(self._names[0])[0] != self._inode or (self._log and log != self._log):
             self.close()
             return self._look(read)
+        self._log = log
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if version == self._version:
             self._locked_s = None
@@ -141,6 +153,7 @@ class StateFile:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
                 found = read(connection)
                 self._connection, self._version, self._moved_s = connection, version, self._clock()
+                self._log = _look_at(self._names[1])[0]
             else:
                 found = read(connection)
                 if not self._is_closed() or self._mark() != mark:

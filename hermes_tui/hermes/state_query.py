@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from hermes_tui.hermes.state_file import Unusable
+from hermes_tui.model.live import SUBAGENT
 from hermes_tui.model.shorten import as_json, shorten
 from hermes_tui.model.span import NANOSECONDS
 from hermes_tui.model.state_rows import CallRow, MessageRow, SessionRow
@@ -23,11 +24,12 @@ _TEXT_CHARS = 4_000  # of a prompt or an answer
 _READ_BYTES = 256 * 1024  # of a single value that are read
 _NAMES = 500  # placeholders in one statement; SQLite allows at least 999
 _PARTS = "\0json:"  # before content that is not plain text
+_ASIDES = frozenset({"steer", "model_switch", "personality_switch"})  # kinds of messages that begin no turn
 _PID = re.compile(r"(?:^|:)pid=(\d{1,9})(?::|$)")
 
 MESSAGE_COLUMNS = (
     "id", "session_id", "role", "tool_call_id", "tool_name", "timestamp", "finish_reason", "active",
-    "compacted", "_compressed_summary",
+    "compacted", "_compressed_summary", "observed", "display_kind",
 )  # fmt: skip
 SESSION_COLUMNS = (
     "id", "source", "model", "parent_session_id", "title", "cwd", "profile_name", "started_at", "ended_at",
@@ -41,9 +43,12 @@ RawSession = tuple[Any, ...]
 
 
 class Schema:
-    """Which of the wanted columns a database has. Raises Unusable when it is no Hermes database."""
+    """Which of the wanted columns a database has. Raises Unusable when it is no Hermes database.
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    `read_bytes` are read of a single value, at most.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, read_bytes: int = _READ_BYTES) -> None:
         self.version = schema_version(connection)
         self.messages = _columns(connection, "messages")
         self.sessions = _columns(connection, "sessions")
@@ -58,9 +63,9 @@ class Schema:
         self._message = ", ".join(
             [
                 *(_named(name, self.messages) for name in MESSAGE_COLUMNS),
-                _start("content", self.messages, _READ_BYTES),
+                _start("content", self.messages, read_bytes),
                 _length("content", self.messages),
-                _start("tool_calls", self.messages, _READ_BYTES),
+                _start("tool_calls", self.messages, read_bytes),
             ]
         )
         self._session = ", ".join(_named(name, self.sessions) for name in SESSION_COLUMNS)
@@ -78,17 +83,62 @@ class Schema:
             (session, message, PAGE),
         ).fetchall()
 
+    def numbers(self, connection: sqlite3.Connection, sessions: Collection[str]) -> dict[str, list[int]]:
+        """Ids of all messages of each session that has any, in order."""
+        found: dict[str, list[int]] = {}
+        for some in _portions(list(sessions)):
+            rows = connection.execute(
+                f"SELECT session_id, id FROM messages WHERE session_id IN ({_places(some)})", some
+            ).fetchall()
+            for session, number in rows:
+                found.setdefault(_str(session), []).append(_int(number))
+        return {session: sorted(ids) for session, ids in found.items()}
+
+    def numbered(self, connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Any]:
+        """Raw messages by their ids, in that order as far as they are there; a page at a time."""
+        for at in range(0, len(ids), PAGE):
+            some = ids[at : at + PAGE]
+            rows = connection.execute(
+                f"SELECT {self._message} FROM messages WHERE id IN ({_places(some)}) ORDER BY id", some
+            )
+            yield from rows.fetchall()
+
+    def call_ids(self, connection: sqlite3.Connection, session: str) -> set[str]:
+        """The models' ids of all calls in a session that were answered."""
+        if "tool_call_id" not in self.messages:
+            return set()
+        rows = connection.execute(
+            "SELECT DISTINCT tool_call_id FROM messages WHERE session_id = ? AND role = 'tool'", (session,)
+        ).fetchall()
+        return {_str(row[0]) for row in rows if row[0]}
+
+    def subagents(self, connection: sqlite3.Connection, sessions: Collection[str]) -> list[str]:
+        """Ids of the sessions that are subagents of these, of any depth."""
+        found: dict[str, None] = {}
+        if not {"parent_session_id", "source"} <= self.sessions:
+            return []
+        above = list(sessions)
+        while above:
+            below = [
+                _str(row[0])
+                for some in _portions(above)
+                for row in connection.execute(
+                    f"SELECT id FROM sessions WHERE parent_session_id IN ({_places(some)}) AND source = ?",
+                    [*some, SUBAGENT],
+                ).fetchall()
+            ]
+            above = [name for name in dict.fromkeys(below) if name not in found]
+            found.update(dict.fromkeys(above))
+        return list(found)
+
     def described(self, connection: sqlite3.Connection, sessions: Iterable[str]) -> dict[str, RawSession]:
         """Raw rows of the sessions table by id."""
         if not self.sessions:
             return {}
         found: dict[str, RawSession] = {}
-        wanted = list(sessions)
-        for at in range(0, len(wanted), _NAMES):
-            some = wanted[at : at + _NAMES]
-            places = ", ".join("?" * len(some))
+        for some in _portions(list(sessions)):
             rows = connection.execute(
-                f"SELECT {self._session} FROM sessions WHERE id IN ({places})", some
+                f"SELECT {self._session} FROM sessions WHERE id IN ({_places(some)})", some
             ).fetchall()
             found.update((_str(row[0]), row) for row in rows)
         return found
@@ -142,31 +192,48 @@ def whole_arguments(connection: sqlite3.Connection, session: str, call: str) -> 
         "ORDER BY id DESC LIMIT 5",
         (session, call),
     ).fetchall()
-    calls = (each for row in rows for each in _calls(row[0], str))
+    calls = (each for row in rows for each in _calls(row[0], lambda _, arguments: arguments))
     return next((each.arguments for each in calls if each.id == call), None)
 
 
-def message_row(home: str, revision: int, raw: Sequence[Any]) -> MessageRow:
-    """A message from what `Schema.after` selects."""
-    (name, session, role, call, tool, at, finish, active, compacted, summary, text, size, calls) = raw
+def archived(raw: Sequence[Any]) -> bool:
+    """Whether Hermes archived a message, as `Schema.after` selects it, when it compacted the conversation."""
+    return bool(raw[MESSAGE_COLUMNS.index("compacted")])
+
+
+def message_row(
+    home: str, revision: int, raw: Sequence[Any], whole: Collection[str | None] = ()
+) -> MessageRow:
+    """A message from what `Schema.after` selects. `whole` names tools of whose calls nothing is shortened;
+    with None in it also where the name is not known.
+    """
+    (name, session, role, call, tool, at, finish, active, compacted, summary, observed, kind,
+     text, size, calls) = raw  # fmt: skip
     text = content(text)
     role = _str(role)
-    limit = RESULT_CHARS if role == "tool" else _TEXT_CHARS
+    if role != "tool":
+        text = text[:_TEXT_CHARS]
+    elif (_str(tool) or None) not in whole:
+        text = shorten(text, RESULT_CHARS)
+
+    def given(name: str, arguments: str) -> str:
+        return arguments if name in whole else shorten(arguments, _TEXT_CHARS)
+
     return MessageRow(
         home=home,
         revision=revision,
         id=_int(name),
         session=_str(session),
         role=role,
-        text=shorten(text, RESULT_CHARS) if role == "tool" else text[:limit],
+        text=text,
         size=_int(size),
         tool_call_id=_str(call) or None,
         tool_name=_str(tool) or None,
-        calls=tuple(_calls(calls, lambda arguments: shorten(arguments, _TEXT_CHARS))),
+        calls=tuple(_calls(calls, given)),
         at_ns=moment(at),
         finish_reason=_str(finish) or None,
         active=active is None or bool(active) or bool(compacted),
-        summary=bool(summary),
+        summary=bool(summary) or bool(observed) or _str(kind) in _ASIDES,
     )
 
 
@@ -174,6 +241,7 @@ def session_row(home: str, revision: int, raw: RawSession) -> SessionRow:
     """A session from what `Schema.described` selects."""
     (name, source, model, parent, title, cwd, profile, started, ended, reason, heard, messages, api_calls,
      given, got, cache_read, cache_write, reasoning, estimated, actual, status, _) = raw  # fmt: skip
+    asked = _int(given) + _int(cache_read) + _int(cache_write)  # Hermes counts apart what spans have as one
     cost = _float(actual)
     if cost is None and status != "unknown":
         cost = _float(estimated)
@@ -193,7 +261,7 @@ def session_row(home: str, revision: int, raw: RawSession) -> SessionRow:
         heard_ns=moment(heard),
         messages=_int(messages),
         api_calls=_int(api_calls),
-        input_tokens=_int(given),
+        input_tokens=asked,
         output_tokens=_int(got),
         cache_read_tokens=_int(cache_read),
         cache_write_tokens=_int(cache_write),
@@ -228,7 +296,8 @@ def moment(value: Any) -> int:
     return 0 if seconds is None or not 0 < seconds < 2**33 else round(seconds * NANOSECONDS)
 
 
-def _calls(text: Any, arguments: Callable[[str], str]) -> list[CallRow]:
+def _calls(text: Any, arguments: Callable[[str, str], str]) -> list[CallRow]:
+    """Calls in a message; `arguments` makes of a tool's name and arguments what is kept of these."""
     try:
         listed = json.loads(_str(text), strict=False) if text else []
     except (ValueError, TypeError, RecursionError):
@@ -241,13 +310,21 @@ def _calls(text: Any, arguments: Callable[[str], str]) -> list[CallRow]:
         function = function if isinstance(function, dict) else each
         given = function.get("arguments")
         given = given if isinstance(given, str) else as_json(given or {})
-        name = _str(each.get("id") or each.get("call_id"))
-        found.append(CallRow(name, _str(function.get("name")), arguments(given)))
+        call, name = _str(each.get("id") or each.get("call_id")), _str(function.get("name"))
+        found.append(CallRow(call, name, arguments(name, given)))
     return found
 
 
 def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
     return {row[1] for row in connection.execute(f"PRAGMA table_info({table})").fetchall()}
+
+
+def _portions(names: list[str]) -> Iterator[list[str]]:
+    return (names[at : at + _NAMES] for at in range(0, len(names), _NAMES))
+
+
+def _places(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _named(name: str, there: set[str]) -> str:

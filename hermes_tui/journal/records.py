@@ -1,4 +1,4 @@
-"""The documents that commands print: sessions, terminal commands and status, as plain data.
+"""The documents that commands print, as plain data: sessions and status; `hermes.completed` has the rest.
 
 Times are RFC 3339 in UTC, durations seconds, unknown is null. Everything is made from whole traces,
 some at a time, so that memory does not grow with the journal.
@@ -11,12 +11,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from hermes_tui.journal.reader import Reader
-from hermes_tui.model.conventions import short_command, tool_texts
-from hermes_tui.model.results import read_call
 from hermes_tui.model.sessions import Session, collect
-from hermes_tui.model.span import FAILURES, Delivery, Span, Status
+from hermes_tui.model.span import Delivery, Span
 from hermes_tui.model.tree import TraceTree
-from hermes_tui.model.turns import TraceView, is_command, read_trace
+from hermes_tui.model.turns import TraceView, read_trace
 
 _TRACES = 200  # traces folded at a time
 
@@ -84,53 +82,6 @@ def _session(session: Session, now_ns: int) -> Record:
         "reasoning_tokens": usage.reasoning_tokens,
         "cost": usage.cost,
         "status": status,
-    }
-
-
-def commands(reader: Reader, session: str | None, *, failed: bool = False) -> list[Record]:
-    """The terminal commands of a session (None: of all), oldest first, with their whole known text."""
-    found: list[tuple[Span, str]] = []
-    traces = reader.traces() if session is None else reader.traces_of(session)
-    for tree, view in views(reader, traces):
-        for span in tree.spans:
-            owner = view.owners[span.span_id]
-            wanted = session is None or owner == session
-            if wanted and is_command(span) and (not failed or span.outcome in FAILURES):
-                found.append((span, owner))
-    owners = {(span.trace_id, span.span_id): owner for span, owner in found}
-    by_place = sorted((span for span, _ in found), key=lambda span: (span.request, span.position))
-    records = [
-        (span.start_ns, span.span_id, _command(span, owners[span.trace_id, span.span_id], detail.attributes))
-        for span, detail in reader.details(by_place)
-    ]
-    return [record for _, _, record in sorted(records, key=lambda item: item[:2])]
-
-
-def _command(span: Span, session: str, attributes: dict[str, Any]) -> Record:
-    arguments, result = tool_texts(attributes)
-    said = attributes.get("hermes.tool.outcome")
-    call = read_call(
-        span.tool or "",
-        arguments,
-        result,
-        command=short_command(attributes),
-        said=said if isinstance(said, str) else None,
-        error=span.status is Status.ERROR,
-        running=span.running,
-    )
-    return {
-        "session": session,
-        "trace": span.trace_id.hex(),
-        "span": span.span_id.hex(),
-        "tool": span.tool,
-        "command": call.command,
-        "cwd": call.cwd,
-        "exit_code": call.exit_code,
-        "outcome": span.outcome,
-        "started": timestamp(span.start_ns),
-        "duration_s": span.duration_s,
-        "output": call.output,
-        "truncated": call.truncated,
     }
 
 

@@ -21,8 +21,10 @@ _TOOL = ('"role": "tool"', '"role":"tool"')
 _DECODER = json.JSONDecoder(strict=False)
 
 
-def asked_calls(text: str) -> list[list[str]]:
-    """[id, name, arguments] of the tool calls in a model's answer; arguments as JSON text, shortened."""
+def asked_calls(text: str, limit: int = ARGUMENTS) -> list[list[str]]:
+    """[id, name, arguments] of the tool calls in a model's answer; arguments as JSON text, shortened to
+    about `limit` characters.
+    """
     if '"tool_call' not in text:
         return []
     try:
@@ -37,12 +39,14 @@ def asked_calls(text: str) -> list[list[str]]:
             name, given = function.get("name"), function.get("arguments")
             if isinstance(name, str) and name:
                 given = given if isinstance(given, str) else as_json(given or {})
-                found.append([_id(call.get("id")), _clean(name[:_ID]), _clean(shorten(given, ARGUMENTS))])
+                found.append([_id(call.get("id")), _clean(name[:_ID]), _clean(shorten(given, limit))])
     return found[:_MOST]
 
 
-def last_results(text: str) -> list[list[str]]:
-    """[call id, result] of the tools that answered last, at the end of a conversation; shortened."""
+def last_results(text: str, limit: int = RESULT) -> list[list[str]]:
+    """[call id, result] of the tools that answered last, at the end of a conversation; shortened to about
+    `limit` characters.
+    """
     found: list[list[str]] = []
     at = next((place for mark in _ASSISTANT if (place := text.rfind(mark)) >= 0), -1)
     if at < 0:
@@ -54,7 +58,7 @@ def last_results(text: str) -> list[list[str]]:
             message, at = _DECODER.raw_decode(text, start)
         except (ValueError, RecursionError):
             return found
-        found += _results(message)
+        found += _results(message, limit)
     return found
 
 
@@ -73,12 +77,12 @@ def _calls(message: Any) -> list[dict[str, Any]]:
     return [call for call in calls if isinstance(call, dict)]
 
 
-def _results(message: dict[str, Any]) -> list[list[str]]:
+def _results(message: dict[str, Any], limit: int) -> list[list[str]]:
     if name := _id(message.get("tool_call_id")):
-        return [[name, _text(message.get("content"))]]
+        return [[name, _text(message.get("content"), limit)]]
     parts = message.get("parts", message.get("content"))
     return [
-        [name, _text(part.get("response", part.get("result")))]
+        [name, _text(part.get("response", part.get("result")), limit)]
         for part in (parts if isinstance(parts, list) else [])
         if isinstance(part, dict) and (name := _id(part.get("id")))
     ]
@@ -88,8 +92,8 @@ def _id(value: Any) -> str:
     return _clean(value[:_ID]) if isinstance(value, str) else ""
 
 
-def _text(value: Any) -> str:
-    return _clean(shorten(value if isinstance(value, str) else as_json(value), RESULT))
+def _text(value: Any, limit: int) -> str:
+    return _clean(shorten(value if isinstance(value, str) else as_json(value), limit))
 
 
 def _clean(text: str) -> str:

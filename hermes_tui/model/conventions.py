@@ -88,6 +88,7 @@ _APPROVAL = (
     "hermes.approval.choice", "hermes.approval.granted", "hermes.approval.timed_out",
     "hermes.approval.pattern_key", "hermes.approval.description", _APPROVAL_COMMAND,
 )  # fmt: skip
+_NO_LIMIT = 2**63
 _NUMBER = (int, float)
 _REVIEW_PROMPT = "Review the conversation above"
 
@@ -261,6 +262,16 @@ def _asked(attributes: Attributes, facts: dict[str, Any]) -> None:
         text = attributes[_ANSWERED]
         if isinstance(text, str) and (results := last_results(text)):
             facts["results"] = results
+
+
+def model_texts(attributes: Attributes) -> tuple[dict[str, str], dict[str, str]]:
+    """A model call span's whole texts by call id: arguments of the calls it asked for, results that it was
+    given last.
+    """
+    asked, answered = attributes.get(_ASKED), attributes.get(_ANSWERED)
+    calls = asked_calls(asked, _NO_LIMIT) if isinstance(asked, str) else []
+    results = last_results(answered, _NO_LIMIT) if isinstance(answered, str) else []
+    return {name: given for name, _, given in calls}, dict(results)
 
 
 def read_prompt(attributes: Attributes) -> str | None:

@@ -90,8 +90,11 @@ class JobBook:
                 code = None if notice[2] is None else int(notice[2])
                 self._jobs[job.id] = replace(job, ended=True, ended_ns=at_ns, exit_code=code)
 
-    def jobs(self, listed: Iterable[JobRow]) -> list[Job]:
-        """All jobs, the oldest first. `listed` is what `processes.json` says of this session's."""
+    def jobs(self, listed: Iterable[JobRow], *, closed: bool = False) -> list[Job]:
+        """All jobs, the oldest first. `listed` is what `processes.json` says of this session's.
+
+        When Hermes is `closed`, a job whose process cannot be seen is over: the file stays as it was.
+        """
         found = dict(self._jobs)
         for row in listed:
             job = found.get(row.id) or Job(row.id, self._session)
@@ -102,7 +105,8 @@ class JobBook:
                 started_ns=job.started_ns or row.started_ns,
                 alive=row.alive,
             )
-        return sorted(found.values(), key=lambda job: (job.started_ns, job.id))
+        told = [replace(job, alive=bool(job.alive)) if closed else job for job in found.values()]
+        return sorted(told, key=lambda job: (job.started_ns, job.id))
 
     def knows(self, job: str) -> bool:
         return job in self._jobs

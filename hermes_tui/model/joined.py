@@ -72,6 +72,7 @@ class Joined:
         self._places = Places(session)
         self._works: dict[str, dict[AnyTurnKey, Work]] = {}
         self._seen: dict[str, tuple[str, int]] = {}
+        self._oldest: dict[str, int] = {}
         self._family: dict[str, tuple[str | None, int]] = {}
         self._aboves: dict[tuple[str, AnyTurnKey], TurnKey | None] = {}
         self._placed: dict[tuple[str, AnyTurnKey], set[AnyTurnKey]] = {}
@@ -92,7 +93,7 @@ class Joined:
         again: set[tuple[str, AnyTurnKey]] = set()
         since = None
         for owner in {self.session, *parts, *self._works, *moved}:
-            keys, first = self._rework(owner, parts.get(owner), moved.get(owner, []))
+            keys, first = self._rework(owner, parts.get(owner), moved.get(owner, []), dirty)
             again.update((owner, key) for key in keys)
             since = first if owner == self.session else since
         works = self._works.setdefault(self.session, {})
@@ -122,7 +123,7 @@ class Joined:
     # ---- what each session did
 
     def _rework(
-        self, owner: str, part: LiveSession | None, moved: list[Stretch]
+        self, owner: str, part: LiveSession | None, moved: list[Stretch], dirty: Collection[bytes]
     ) -> tuple[set[AnyTurnKey], int | None]:
         """Join anew what can have changed of one session: the keys of its works, and from which record on."""
         turns = part.turns if part is not None else []
@@ -141,8 +142,9 @@ class Joined:
                 work = works[turn.key] = Work(owner, turn)
             join(work, *self._shares.between(owner, begin, until))
             keys.add(turn.key)
-        if moved or 0 in again or (keys and not turns):
-            keys |= self._leftovers(owner, works, turns[0].asked_ns - EARLY_NS if turns else _FOREVER)
+        until = turns[0].asked_ns - EARLY_NS if turns else _FOREVER
+        if moved or until != self._oldest.get(owner):
+            keys |= self._leftovers(owner, works, until, dirty)
         return keys, since if since < _FOREVER else None
 
     def _changed_records(
@@ -170,13 +172,19 @@ class Joined:
             keys |= gone
         return keys, at
 
-    def _leftovers(self, owner: str, works: dict[AnyTurnKey, Work], until: int) -> set[AnyTurnKey]:
-        """What a session did before its oldest record, by the span turns that it is in."""
-        keys = {key for key, work in works.items() if work.live is None}
+    def _leftovers(
+        self, owner: str, works: dict[AnyTurnKey, Work], until: int, dirty: Collection[bytes]
+    ) -> set[AnyTurnKey]:
+        """What a session did before its oldest record, by the span turns that it is in: of the traces
+        `dirty`, or of all when another record is the oldest.
+        """
+        some = dirty if self._oldest.get(owner) == until else None
+        self._oldest[owner] = until
+        keys = {key for key, work in works.items() if work.live is None and (some is None or key[0] in some)}
         for key in keys:
             del works[key]
         by_home: dict[SpanKey, tuple[list[Placed], list[Placed]]] = {}
-        for number, each in enumerate(self._shares.between(owner, 0, until)):
+        for number, each in enumerate(self._shares.before(owner, until, some)):
             for placed in each:
                 by_home.setdefault(placed[1], ([], []))[number].append(placed)
         for home, (tools, models) in by_home.items():

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from hermes_tui.model.jobs import Job, JobBook
-from hermes_tui.model.live_turns import TEXT, CallNames, LiveStep, LiveTurn
+from hermes_tui.model.live_turns import STOPPED, TEXT, CallNames, LiveStep, LiveTurn
 from hermes_tui.model.state_rows import (
     Forgotten,
     HolderRow,
@@ -88,6 +88,11 @@ class LiveSession:
         return max(self.last_ns, row.heard_ns, row.started_ns, row.ended_ns)
 
     @property
+    def active_ns(self) -> int:
+        """When anything last happened in it; that its Hermes is still there is nothing."""
+        return max(self.last_ns, self.row.started_ns if self.row is not None else 0)
+
+    @property
     def sums(self) -> Sums | None:
         """Tokens and cost of the session so far."""
         return None if self.row is None else _sums(self.row)
@@ -110,9 +115,14 @@ class LiveSession:
                 return sums[1].since(before[1] if before is not None else _NOTHING)
         return None
 
-    def jobs(self, listed: Iterable[JobRow] = ()) -> list[Job]:
-        """Its background jobs, the oldest first."""
-        return self._book.jobs(listed)
+    def jobs(self, listed: Iterable[JobRow] = (), *, closed: bool = False) -> list[Job]:
+        """Its background jobs, the oldest first; `closed`: no Hermes has its home's database open."""
+        return self._book.jobs(listed, closed=closed)
+
+    @property
+    def has_open(self) -> bool:
+        """Whether a turn or a job in it may go on."""
+        return bool(self.turns and not self.turns[-1].ended_ns) or bool(self._book.jobs(()))
 
     def owns_job(self, job: str) -> bool:
         return self._book.knows(job)
@@ -183,6 +193,7 @@ class LiveSession:
         self.version += 1
         self.begun = self.version
         self._names = CallNames(self.id)
+        self._reasons = False
         self._seen: set[tuple[object, ...]] = set()
         self._book = JobBook(self.id)
 
@@ -196,13 +207,14 @@ class LiveSession:
         self.version += 1
         self.last_ns = max(self.last_ns, row.at_ns)
         if row.role == "user":
-            if not row.summary:
+            if not row.summary and not STOPPED.fullmatch(row.text):
                 self._ask(row)
             return
+        self._reasons = self._reasons or bool(row.finish_reason)
         if not self.turns:
             self.turns.append(LiveTurn((self.id, row.at_ns), None, row.at_ns))
         turn = self.turns[-1]
-        answered = turn.take(row, self._names)
+        answered = turn.take(row, self._names, reasons=self._reasons)
         turn.version = self.version
         if answered is not None:
             self._book.answered(answered)
@@ -293,14 +305,18 @@ class Live:
         part = self.session(session)
         rows = [row for row in self._jobs.values() if row.session == session]
         if part is None:
-            return JobBook(session).jobs(rows)
-        own = {row.id: row for row in rows}
+            return JobBook(session).jobs(rows, closed=all(self.closed(row.home) for row in rows))
+        own = {row.id: row for row in rows if not self._others(row.id, part)}
         own |= {row.id: row for row in self._jobs.values() if part.owns_job(row.id)}
-        return part.jobs(own.values())
+        return part.jobs(own.values(), closed=self.closed(part.home))
 
     def closed(self, home: str) -> bool:
         """Whether no program has this home's database open."""
         return home in self._notes and self._notes[home].closed
+
+    def _others(self, job: str, part: LiveSession) -> bool:
+        """Whether another session started this job: a register can name the one above a subagent's."""
+        return any(other.owns_job(job) for other in self._parts.values() if other.id != part.id)
 
     def _part(self, home: str, session: str) -> LiveSession:
         part = self._parts.get((home, session))
@@ -328,7 +344,8 @@ class Live:
             return set()
         self._notes[row.home] = row
         parts = (part for (home, _), part in self._parts.items() if home == row.home)
-        return {part.id for part in parts if part.turns and not part.turns[-1].ended_ns}
+        changed = {job.session for job in self._jobs.values() if job.home == row.home and job.session}
+        return changed | {part.id for part in parts if part.has_open}
 
     def _forget(self, row: Forgotten, touched: dict[tuple[str, str], LiveSession]) -> set[str]:
         name = (row.home, row.session)

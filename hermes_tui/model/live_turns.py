@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
 
 from hermes_tui.model.approvals import may_ask
 from hermes_tui.model.results import COMMAND_TOOLS, read_call, read_object, read_target
@@ -18,6 +18,16 @@ TurnKey = tuple[str, int]
 
 TEXT = 2_000  # characters of a prompt, a command or arguments that are kept
 INTERRUPTED = "Operation interrupted"  # how Hermes' own last word begins after Ctrl-C (`v123_interrupted`)
+STOPPED = re.compile(r"received signal \d{1,2}")
+"""What Hermes 0.19 notes as if the user had asked it, when its terminal is closed."""
+
+AT_ONCE = frozenset({
+    "ha_get_state", "ha_list_entities", "ha_list_services", "image_generate", "patch", "read_file",
+    "search_files", "session_search", "skill_view", "skills_list", "vision_analyze", "web_extract",
+    "web_search", "write_file",
+})  # fmt: skip
+"""Tools of which Hermes runs several at a time (its `agent/tool_dispatch_helpers.py`)."""
+
 _UNFINISHED = frozenset({"length", "incomplete", "max_tokens"})  # Hermes lets the model go on
 
 
@@ -103,17 +113,17 @@ def answered(call: LiveCall, result: str, size: int, at_ns: int) -> LiveCall:
     )
 
 
-class LiveStep(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class LiveStep:
     """A model call that was answered: what it was given was there at `since_ns`, its answer at `at_ns`.
 
-    `calls` is how many tools it asked for; `row` the id of the record of its answer.
+    `calls` is how many tools it asked for, `revision` the look that found the record of its answer.
     """
 
     since_ns: int
     at_ns: int
     calls: int
-    row: int
-    revision: int
+    revision: int = field(compare=False)
 
 
 @dataclass(slots=True)
@@ -141,18 +151,22 @@ class LiveTurn:
     def session(self) -> str:
         return self.key[0]
 
-    def take(self, row: MessageRow, names: CallNames) -> LiveCall | None:
-        """One more row that is not a prompt; the call that it answers, if it is a result."""
+    def take(self, row: MessageRow, names: CallNames, *, reasons: bool = False) -> LiveCall | None:
+        """One more row that is not a prompt; the call that it answers, if it is a result.
+
+        `reasons` says that this session's answers have finish reasons: then one without was broken off.
+        """
         since, self.last_ns = self.last_ns, max(self.last_ns, row.at_ns)
         self.last_role = row.role
         if row.role == "tool":
             return self._result(row, names)
         self._drop_open()
         self.ended_ns, self.end, self.cut_short = 0, "", False
-        broken = not row.calls and not row.finish_reason and row.text.startswith(INTERRUPTED)
+        broken = not row.calls and not row.finish_reason
+        broken = broken and (reasons or not row.text or row.text.startswith(INTERRUPTED))
         if not broken:
             begun = min(since or row.at_ns, row.at_ns)
-            self.steps.append(LiveStep(begun, row.at_ns, len(row.calls), row.id, row.revision))
+            self.steps.append(LiveStep(begun, row.at_ns, len(row.calls), row.revision))
         if row.calls:
             self._batch += 1
             for call in row.calls:
@@ -171,8 +185,8 @@ class LiveTurn:
     def running(self) -> tuple[list[tuple[LiveCall, int]], list[LiveCall]]:
         """(calls at work with the time since which, calls that wait for their turn).
 
-        Hermes runs a batch with commands in it one after the other, others at once (`v123_parallel`);
-        an answer out of order shows that it ran this one at once too.
+        Hermes runs a batch in order, and neighbours in it at once when all of them are such as cannot
+        disturb each other; an answer out of order shows that it ran this one all at once.
         """
         calls = [call for call in self.calls if call.batch == self._batch]
         opened = [call for call in calls if call.open]
@@ -181,10 +195,16 @@ class LiveTurn:
         ended = [call for call in calls if call.ended_ns]
         place = {call.key: at for at, call in enumerate(calls)}
         jumped = any(place[call.key] > place[opened[0].key] for call in ended)
-        if jumped or not any(call.tool in COMMAND_TOOLS for call in calls):
+        if jumped:
             return [(call, call.asked_ns) for call in opened], []
-        since = max([opened[0].asked_ns, *(call.ended_ns for call in ended)])
-        return [(opened[0], since)], opened[1:]
+        first = end = place[opened[0].key]
+        while first and calls[first - 1].tool in AT_ONCE and opened[0].tool in AT_ONCE:
+            first -= 1
+        while end + 1 < len(calls) and calls[end + 1].tool in AT_ONCE and opened[0].tool in AT_ONCE:
+            end += 1
+        since = max([opened[0].asked_ns, *(call.ended_ns for call in calls[:first])])
+        together = [call for call in calls[first : end + 1] if call.open]
+        return [(call, since) for call in together], opened[len(together) :]
 
     def _result(self, row: MessageRow, names: CallNames) -> LiveCall | None:
         for at in range(len(self.calls) - 1, -1, -1):

@@ -8,8 +8,8 @@ from hermes_tui.model.doing import Doing, State, doing
 from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.live import Live
 from hermes_tui.model.live_turns import LiveCall
-from hermes_tui.model.span import NANOSECONDS, Role, Span
-from hermes_tui.model.turns import Turn, members
+from hermes_tui.model.span import NANOSECONDS, Span
+from hermes_tui.model.turns import Turn
 
 _ENDS = frozenset({"completed", "interrupted", "failed"})
 _TOGETHER_NS = NANOSECONDS  # a turn's last record and the end of its span are not further apart
@@ -26,12 +26,13 @@ def present(session: str, live: Live, turns: Sequence[JoinedTurn], now_ns: int) 
     if part is None or not part.turns:
         return said or doing(live, session, now_ns)
     found = doing(live, session, now_ns)
-    newest = next((joined for joined in reversed(turns) if joined.turn is not None), None)
-    if newest is None or newest.turn is None or said is None:
+    newest = _newest(turns)
+    if newest is None or said is None:
         return found
-    over = said.state is State.IDLE and newest.turn.status(now_ns) in _ENDS
+    over = said.state is State.IDLE and newest.status(now_ns) in _ENDS
     if over and found.state is not State.IDLE:
-        return said if newest.turn.end_ns >= part.turns[-1].last_ns - _TOGETHER_NS else found
+        last = part.turns[-1]  # asked after that end: another turn, of which there is no span yet
+        return said if newest.end_ns >= max(last.asked_ns, last.last_ns - _TOGETHER_NS) else found
     if found.state is State.IDLE and said.state is not State.IDLE and not _later(turns):
         newer = said.heard_ns > found.heard_ns + _TOGETHER_NS
         return said if newer and not live.closed(part.home) else found
@@ -41,6 +42,12 @@ def present(session: str, live: Live, turns: Sequence[JoinedTurn], now_ns: int) 
 def _later(turns: Sequence[JoinedTurn]) -> bool:
     """Whether the newest turn is only a background review, which is nobody's waiting."""
     return bool(turns) and turns[-1].turn is not None and turns[-1].turn.review
+
+
+def _newest(turns: Sequence[JoinedTurn]) -> Turn | None:
+    """The newest turn with a span that is no background review: those run beside the turns."""
+    own = (joined.turn for joined in reversed(turns) if joined.turn is not None)
+    return next((turn for turn in own if not turn.review), None)
 
 
 def _by_spans(turns: Sequence[JoinedTurn], now_ns: int) -> Doing | None:
@@ -54,27 +61,19 @@ def _by_spans(turns: Sequence[JoinedTurn], now_ns: int) -> Doing | None:
     if turn.status(now_ns) != "running":
         gone = turn.status(now_ns) == "unknown"
         return Doing(since_ns=heard if gone else turn.end_ns, gone=gone, heard_ns=heard)
-    for node in members(turn):
-        span = node.span
-        if span is not None and span.running and span.role is Role.APPROVAL:
-            call = (_call(span.tool or "terminal", span.target, span), span.start_ns)
-            return Doing(State.APPROVAL, span.start_ns, (call,), heard_ns=heard)
+    if turn.asking is not None:
+        asked = turn.asking
+        call = (_call(asked.tool or "terminal", asked.target, asked), asked.start_ns)
+        return Doing(State.APPROVAL, asked.start_ns, (call,), heard_ns=heard)
     running = [(_running(item), item.start_ns) for item in joined.items if item.open]
     if running:
         return Doing(State.TOOL, min(since for _, since in running), tuple(running), heard_ns=heard)
-    return Doing(State.MODEL, _quiet_since(turn), heard_ns=heard)
-
-
-def _quiet_since(turn: Turn) -> int:
-    """Since when a running turn waits for its model: the last end of anything, or a model call's start."""
-    spans = [node.span for node in members(turn) if node.span is not None]
-    calls = [span.start_ns for span in spans if span.running and span.role is Role.MODEL_CALL]
-    ends = [span.end_ns for span in spans if not span.running]
-    return max(calls or ends or [turn.start_ns])
+    return Doing(State.TOOL if turn.untold else State.MODEL, turn.quiet_ns, heard_ns=heard)
 
 
 def _running(item: Item) -> LiveCall:
-    key = (item.session, item.id or item.tool)
+    name = item.key[1]
+    key = (item.session, name if isinstance(name, str) else item.tool)
     return LiveCall(
         key, item.id, item.tool, item.arguments, item.start_ns, command=item.command, target=item.target
     )

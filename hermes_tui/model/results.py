@@ -133,6 +133,8 @@ def _outcome(
         return Outcome.BLOCKED
     if status == "timeout" or said == "timeout" or (exit_code == 124 and "[Command timed out" in output):
         return Outcome.TIMEOUT
+    if status == "yielded_to_background":  # the user wrote while it ran (Hermes 0.22)
+        return Outcome.BACKGROUND
     if status == "interrupted" or said == "cancelled":
         return Outcome.INTERRUPTED
     if exit_code == 130 and output.endswith("[Command interrupted]"):

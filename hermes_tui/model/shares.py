@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from hermes_tui.model.pairing import SpanKey
 from hermes_tui.model.span import Role, Span
@@ -53,9 +53,20 @@ class Shares:
         while at >= 0 and reach[at] >= since:
             if order[at][1] >= since:
                 trace = self._traces[order[at][2]]
-                tools += _cut_out(trace.tools[session], since, until, by_start)
-                models += _cut_out(trace.models[session], since, until, by_end)
+                tools += cut_out(trace.tools[session], since, until, by_start)
+                models += cut_out(trace.models[session], since, until, by_end)
             at -= 1
+        return sorted(tools, key=by_start), sorted(models, key=by_end)
+
+    def before(
+        self, session: str, until: int, traces: Collection[bytes] | None
+    ) -> tuple[list[Placed], list[Placed]]:
+        """As `between` from the beginning on, in these traces; None: in all."""
+        if traces is None:
+            return self.between(session, 0, until)
+        found = [trace for name in traces if (trace := self._traces.get(name)) and session in trace.tools]
+        tools = [each for trace in found for each in cut_out(trace.tools[session], 0, until, by_start)]
+        models = [each for trace in found for each in cut_out(trace.models[session], 0, until, by_end)]
         return sorted(tools, key=by_start), sorted(models, key=by_end)
 
     def _measure(self, session: str, at: int) -> None:
@@ -101,7 +112,7 @@ def by_end(placed: Placed) -> tuple[int, bytes]:
     return placed[0].end_ns, placed[0].span_id
 
 
-def _cut_out(
+def cut_out(
     placed: list[Placed], since: int, until: int, key: Callable[[Placed], tuple[int, bytes]]
 ) -> list[Placed]:
     """Those of a sorted list from `since` on and before `until`."""

@@ -25,8 +25,9 @@ class MessageRow:
     """A row of `messages`.
 
     `text` of a tool's result is shortened so that JSON stays JSON (`model.shorten`); the whole has `size`
-    bytes. `summary` marks what Hermes wrote itself when it compacted the conversation. A row that is not
-    `active` was taken back by the user.
+    bytes. `summary` marks what begins no turn: what Hermes wrote itself when it compacted the conversation,
+    overheard in a group, or was told in the middle of a turn. A row that is not `active` was taken back by
+    the user.
     """
 
     home: str
@@ -47,7 +48,8 @@ class MessageRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionRow:
-    """A row of `sessions`: what spans do not say of a session. Tokens and cost (US dollars) are sums.
+    """A row of `sessions`: what spans do not say of a session. Tokens and cost (US dollars) are sums;
+    input tokens include what was read from and written to a cache, as in spans.
 
     `heard_ns` is when its Hermes last said it was there, which newer versions note every minute.
     """

@@ -18,6 +18,8 @@ from hermes_tui.model.usage import NOTHING, Usage, says_usage
 SILENCE_S = 15 * 60
 """A turn whose root never came and that was silent this long no longer counts as running."""
 
+_SAME_NS = NANOSECONDS // 10  # a tool's span does not begin earlier than this before its model call's ends
+
 ERROR_SILENCE_S = 120
 """The same after a failed model call: Hermes retries within this time or gives up."""
 
@@ -91,6 +93,8 @@ class Turn:
     """One turn. `node` is its agent span's place, or None while only its children are known.
 
     `key` stays the same when the root comes late, so that folds and the cursor stay where they are.
+    `asking` is an approval that waits; `quiet_ns` the last end of anything, or the start of the model call
+    that runs; `untold` how many tools the last model call asked for of which there is no span yet.
     """
 
     key: tuple[bytes, bytes]
@@ -104,6 +108,9 @@ class Turn:
     totals: Totals = field(default_factory=Totals)
     start_ns: int = 0
     verdict: str = ""
+    asking: Span | None = None
+    quiet_ns: int = 0
+    untold: int = 0
 
     @property
     def span(self) -> Span | None:
@@ -309,6 +316,27 @@ def _describe(turn: Turn) -> None:
     turn.prompt = next((span.prompt for span in asked), None)
     turn.review = any(span.review for span in asked)
     turn.verdict = _verdict(turn, own)
+    if turn.verdict in ("erring", "open"):
+        _look_for_work(turn, spans)
+
+
+def _look_for_work(turn: Turn, spans: list[Span]) -> None:
+    """What a turn that is not over waits for, as far as its spans tell."""
+    asking = [span for span in spans if span.running and span.role is Role.APPROVAL]
+    turn.asking = min(asking, key=lambda span: span.start_ns, default=None)
+    calls = [span for span in spans if span.role is Role.MODEL_CALL and span.session in (None, turn.session)]
+    begun = [span.start_ns for span in calls if span.running]
+    ends = [span.end_ns for span in spans if not span.running]
+    turn.quiet_ns = max(begun or ends or [turn.start_ns])
+    last = max(calls, key=lambda span: span.end_ns, default=None)
+    if begun or last is None or last.status is Status.ERROR:
+        return
+    since = [
+        span for span in spans
+        if span.role is Role.TOOL and span.start_ns >= last.end_ns - _SAME_NS
+        and span.session in (None, turn.session)
+    ]  # fmt: skip
+    turn.untold = max(0, (last.tool_calls or 0) - len(since))
 
 
 TURN_ENDS = {

@@ -13,17 +13,22 @@ from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Rule
 
+from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
+from hermes_tui.model.live import Live
+from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
-from hermes_tui.tui import wishes
 from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import (
     CursorMoved,
     DeliveryMoved,
     FoldToggled,
     JournalMoved,
+    RecordsArrived,
     RelayInfo,
     RelayMoved,
     RowPicked,
@@ -32,6 +37,7 @@ from hermes_tui.tui.messages import (
     WishWanted,
 )
 from hermes_tui.tui.pages import Pages
+from hermes_tui.tui.records import Records
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
@@ -42,15 +48,18 @@ from hermes_tui.tui.views import VIEWS, footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
-from hermes_tui.tui.widgets.empty import Empty
+from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
 
-_CLOCK_S = 5.0  # a turn that fell silent is noticed within this time
+_CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
+_RECENT_NS = 3600 * 10**9
 
 
 class TraceApp(App[None]):
-    """`supervisor` None: nobody starts a relay (demo, tests)."""
+    """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
+    alone; else it is closed in the end.
+    """
 
     CSS_PATH = "app.tcss"
     TITLE = "hermes-trace-tui"
@@ -74,19 +83,25 @@ class TraceApp(App[None]):
     ]
 
     def __init__(
-        self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None
-    ) -> None:
+        self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
+        watch: Watch | None = None,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
-        self.shown = ShownSession("", self.glyphs)
+        self.live = Live()
+        self.shown = ShownSession("", self.glyphs, self.live)
         self._state = state
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message)
+        self._watch = watch
+        self._records = Records(watch, self.post_message) if watch is not None else None
+        self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
         self._relay: RelayInfo | None = None
         self._trouble = ""
         self._journal = JournalMoved(None)
         self._delivery = DeliveryState(self.glyphs)
+        self._newest: str | None = None
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
         self._unseen = 0
@@ -94,12 +109,12 @@ class TraceApp(App[None]):
         self._full = False
         self._view = "empty"
         self._detailed: tuple[object, ...] = ()
-        self._pages = Pages(state, self.glyphs)
+        self._pages = Pages(state, self.glyphs, watch)
         self._main: Screen[Any]
         # Kept, not looked up: what arrives while the pane closes still finds them.
         self._header = Header(self.glyphs)
         self._footer = Footer(self.glyphs)
-        self._empty = Empty(id="empty")
+        self._empty = Empty(self._watched, id="empty")
         self._tree = TraceTree(self.shown.tree, id="tree")
         self._commands = CommandList(self.shown.commands, id="commands")
         self._proof = DeliveryView(self.glyphs, id="delivery")
@@ -124,6 +139,8 @@ class TraceApp(App[None]):
         self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
         on_signals(lambda status: self.exit(return_code=status))
         self._feed.start()
+        if self._records is not None:
+            self._records.start()
         if self._supervision is not None:
             self._supervision.start()
         self.set_interval(_CLOCK_S, self._look_at_clock)
@@ -131,6 +148,8 @@ class TraceApp(App[None]):
 
     def on_unmount(self) -> None:
         self._feed.stop()
+        if self._records is not None:
+            self._records.stop()
         if self._supervision is not None:
             self._supervision.stop()
         self._pages.close()
@@ -144,28 +163,58 @@ class TraceApp(App[None]):
             self._loading = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
-        news = 0 if self._loading or self._tree.following else self.shown.news(message.spans)
         changed = self.shown.add(message.spans)
         if message.complete and self._loading:
             # A full collection would look at every span of the session again and again, 100 ms each.
             gc.freeze()
+        if changed or message.fresh:
+            self._update()
         self._loading = not message.complete
-        if not changed and not message.fresh:
-            return
-        self._unseen += news
-        self._update()
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)
 
+    def on_records_arrived(self, message: RecordsArrived) -> None:
+        self._watched = message.watched
+        changed = self.live.take(message.rows)
+        self._empty.show_watched(message.watched)
+        self._turn_to_newest()
+        if not self.shown.id:
+            return
+        family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
+        if not family.isdisjoint(changed):
+            self._update()
+
     def on_journal_moved(self, message: JournalMoved) -> None:
         self._journal = message
-        newest = message.newest
-        if newest is not None and newest != self.shown.id and self.shown.id and not self._chosen:
-            busy = self.shown.status(time.time_ns()) == "running"
-            if self._tree.following and not busy:
-                self._feed.show(newest)
+        self._turn_to_newest()
         self._show_header()
         self._show_footer()
+
+    def _turn_to_newest(self) -> None:
+        """Show the newest session, unless the user looks at another one or that one is still at work."""
+        newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        if newest is None or newest == self.shown.id or self._chosen:
+            return
+        if not self.shown.id:
+            self._show_first(newest)
+        elif self._tree.following and self.shown.status() != "running":
+            self._show_now(newest)
+
+    def _show_first(self, newest: str) -> None:
+        """A session of which no span ever came is only shown at once when it is a recent one."""
+        part = self.live.session(newest)
+        recent = part is not None and time.time_ns() - part.active_ns < _RECENT_NS
+        if recent and newest != self._journal.newest:
+            self._show_now(newest)
+
+    def _show_now(self, session: str) -> None:
+        """Turn to a session; its spans follow."""
+        self._feed.show(session)
+        if self._watch is not None:
+            self._watch.pin(session)
+        if self.live.session(session) is not None:
+            self._open(session)
+            self._update()
 
     def on_delivery_moved(self, message: DeliveryMoved) -> None:
         if message.session not in (None, self.shown.id):
@@ -181,8 +230,12 @@ class TraceApp(App[None]):
         self._show_delivery()
 
     def _open(self, session: str) -> None:
+        """Begin to show a session; one that is shown already begins anew, with its folds."""
+        if session == self.shown.id:
+            self.shown.begin()
+            return
         raw = self.shown.tree.raw
-        self.shown = ShownSession(session, self.glyphs)
+        self.shown = ShownSession(session, self.glyphs, self.live)
         self.shown.tree.set_raw(raw)
         self._tree.source = self.shown.tree
         self._commands.source = self.shown.commands
@@ -199,8 +252,11 @@ class TraceApp(App[None]):
         self.shown.refresh(time.time_ns())
 
     def _update(self) -> None:
-        """Everything on the screen that depends on the session's spans."""
+        """Everything on the screen that depends on the session's spans and records."""
+        known = self.shown.news
         self._refresh()
+        if not self._loading and not self._tree.following:
+            self._unseen += max(0, self.shown.news - known)
         self._tree.rows_changed()
         self._commands.rows_changed()
         self._show_header()
@@ -208,11 +264,14 @@ class TraceApp(App[None]):
         self._show_details()
 
     def _look_at_clock(self) -> None:
-        if self.shown.id:
+        if not self.shown.id:
+            return
+        if self.shown.tree.moves:
             self._refresh()
             self._tree.rows_changed()
+            self._commands.rows_changed()
             self._show_header()
-            self._show_delivery()
+        self._show_delivery()
 
     # --- what is shown
 
@@ -227,7 +286,7 @@ class TraceApp(App[None]):
         if not self.shown.id:
             self._header.data = HeaderData(trouble=trouble)
             return
-        self._header.data = self.shown.header(self._journal.says, trouble, time.time_ns())
+        self._header.data = heading(self.shown, self._journal.says, trouble)
 
     def _show_delivery(self) -> None:
         if self._view != "delivery":
@@ -243,7 +302,7 @@ class TraceApp(App[None]):
             self._header.data.delivery.glyph,
             unseen=self._unseen,
             following=self._rows.following or self._view == "empty",
-            others=self._journal.newest not in (None, self.shown.id),
+            others=self._newest not in (None, self.shown.id),
         )
 
     def _show_details(self) -> None:
@@ -254,13 +313,19 @@ class TraceApp(App[None]):
         place = screen if isinstance(screen, DetailsScreen) else self._side
         if place is self._side and not self._main.has_class("-wide"):
             return
-        span, turn = self.shown.find(key)
-        view = self.shown.forest.views.get(key[0])
+        subject = self.shown.find(key)
+        turn = subject.turn.turn if subject.turn is not None else None
         proven = turn.totals.deliveries if turn is not None and key[2] == "turn" else None
-        subject = (place, key, self._full, span and span.revision, turn and turn.end_ns, proven)
-        if subject != self._detailed:  # most arrivals change another span than the one that is read
-            self._detailed = subject
-            page = self._pages.page(key, span, turn, view, time.time_ns(), full=self._full)
+        span = subject.span
+        seen = (
+            place, key, self._full, span and span.revision, turn and turn.end_ns, proven, subject.item,
+            subject.step, subject.turn and subject.turn.version,
+            self.shown.doing if key[2] in ("call", "step") else None,
+        )  # fmt: skip
+        if seen != self._detailed:  # most arrivals change another span than the one that is read
+            self._detailed = seen
+            view = self.shown.forest.views.get(key[0])
+            page = self._pages.page(key, subject, view, self.shown.moment, full=self._full)
             place.show(key, page)
 
     # --- what the user does
@@ -285,7 +350,7 @@ class TraceApp(App[None]):
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
-        if key[0] not in self.shown.forest.trees:
+        if key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees:
             session = self._delivery.session_of(key[0])
             if session in (None, self.shown.id):
                 self.notify("It is no longer in the journal.", timeout=3)
@@ -293,7 +358,7 @@ class TraceApp(App[None]):
             self._show_session(session)
             self._goal = key
             return
-        self.shown.reveal(key, time.time_ns())
+        self.shown.reveal(key)
         self.action_view("tree")
         self._tree.rows_changed()
         self._tree.go_to(key)
@@ -337,9 +402,8 @@ class TraceApp(App[None]):
         self._commands.follow()
         self._refresh()
         self._tree.rows_changed()
-        newest = self._journal.newest
-        if newest is not None and newest != self.shown.id and self.shown.id:
-            self._feed.show(newest)
+        if self._newest is not None and self._newest != self.shown.id and self.shown.id:
+            self._show_now(self._newest)
         self._show_footer()
 
     def action_raw(self) -> None:
@@ -371,23 +435,26 @@ class TraceApp(App[None]):
         elif self._view not in ("tree", "empty"):
             self.action_view("tree")
 
+    def _sessions(self) -> list[Listed]:
+        return directory.directory(self._journal.sessions, self.live, time.time_ns())
+
     def action_session(self, by: int) -> None:
-        names = [row.session for row in self._journal.sessions]
+        names = [listed.session for listed in self._sessions()]
         if self.shown.id in names:
             at = names.index(self.shown.id) + by
             if 0 <= at < len(names):
                 self._show_session(names[at])
 
     def action_sessions(self) -> None:
-        if self._journal.sessions:
-            screen = SessionsScreen(self._journal.sessions, self.shown.id, self.glyphs)
+        if found := self._sessions():
+            screen = SessionsScreen(found, self.shown.id, self.glyphs, watched_words(self._watched))
             self.push_screen(screen, self._show_session)
 
     def _show_session(self, session: str | None) -> None:
         self._goal = None
         if session is not None and session != self.shown.id:
-            self._chosen = session != self._journal.newest
-            self._feed.show(session)
+            self._chosen = session != self._newest
+            self._show_now(session)
 
     def action_help(self) -> None:
         owners = (TraceTree, RowList, DeliveryView, DetailsScreen, TraceApp)

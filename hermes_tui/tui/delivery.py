@@ -11,6 +11,7 @@ from typing import NamedTuple
 from hermes_tui.figures import short_age, short_time
 from hermes_tui.journal.delivery import REFUSED_SHOWN, Refused, Snapshot
 from hermes_tui.model.compare import UNKNOWN, Difference, Told, differences
+from hermes_tui.model.joined import JoinedTurn
 from hermes_tui.model.span import NANOSECONDS, Delivery
 from hermes_tui.model.turns import TraceView, Turn
 from hermes_tui.tui import trust
@@ -143,7 +144,7 @@ class DeliveryState:
 
     def _row(self, refused: Refused, session: ShownSession, now_ns: int) -> RefusedRow:
         key = (refused.trace_id, refused.span_id, "span")
-        _, turn = session.find(key)
+        turn = session.find(key).turn
         where = _place(turn, session) if turn is not None else shown(refused.session)
         age = _age(refused.at_ns, now_ns)
         return RefusedRow(key, shown(refused.name), where, age, refused.delivery, trust.said(refused.reason))
@@ -206,12 +207,14 @@ def _rank(difference: Difference) -> tuple[int, bool]:
 
 
 def _title(turn: Turn, session: ShownSession) -> str:
-    return f"{_place(turn, session)}  {shown(turn.prompt)}".rstrip()
+    joined = session.joined_with(turn)
+    place = _place(joined, session) if joined is not None else "turn"
+    return f"{place}  {shown(turn.prompt)}".rstrip()
 
 
-def _place(turn: Turn, session: ShownSession) -> str:
+def _place(turn: JoinedTurn, session: ShownSession) -> str:
     """The turn's number as the tree shows it."""
-    return f"turn {session.forest.number(turn)}"
+    return f"turn {session.number(turn)}"
 
 
 def _age(at_ns: int, now_ns: int) -> str:

@@ -7,9 +7,11 @@ from typing import Protocol
 
 from textual.message import Message
 
+from hermes_tui.hermes.state_db import Watched
 from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.model.span import Span
+from hermes_tui.model.state_rows import StateRow
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.trust import RelaySays
 
@@ -42,6 +44,14 @@ class SpansArrived(Message):
     spans: list[Span]
     fresh: bool = False
     complete: bool = True
+
+
+@dataclass
+class RecordsArrived(Message):
+    """Hermes' own records changed; `watched` are the homes that are looked at."""
+
+    rows: list[StateRow]
+    watched: list[Watched]
 
 
 @dataclass

@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from hermes_tui.hermes.state_db import Watch
 from hermes_tui.journal.delivery import Mark, mark_of, told
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.compare import Difference, differences
+from hermes_tui.model.conventions import model_texts
+from hermes_tui.model.joined import Item, Source
 from hermes_tui.model.span import Span
-from hermes_tui.model.turns import TraceView, Turn
+from hermes_tui.model.turns import TraceView
 from hermes_tui.tui.describe import describe, differing
+from hermes_tui.tui.describe_record import Record, describe_record
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.shown import Subject
 
 if TYPE_CHECKING:
     from hermes_tui.otlp.codec import Detail
@@ -24,9 +30,10 @@ if TYPE_CHECKING:
 class Pages:
     """Makes pages with a reader of its own, which follows the journal when that is replaced."""
 
-    def __init__(self, state: StateDir, glyphs: Glyphs) -> None:
+    def __init__(self, state: StateDir, glyphs: Glyphs, watch: Watch | None = None) -> None:
         self._state = state
         self._glyphs = glyphs
+        self._watch = watch
         self._reader: Reader | None = None
 
     def close(self) -> None:
@@ -35,23 +42,58 @@ class Pages:
             self._reader = None
 
     def page(
-        self, key: RowKey, span: Span | None, turn: Turn | None, view: TraceView | None, now_ns: int, *,
-        full: bool,
-    ) -> Text:  # fmt: skip
-        """The page of a row; `span` None: it has not come, or belongs to a session that is not shown."""
+        self, key: RowKey, subject: Subject, view: TraceView | None, moment: Moment, *, full: bool
+    ) -> Text:
+        """The page of a row; without a span: it has not come, or belongs to a session that is not shown."""
         try:
-            reader = self._open()
-            found = differing_turn(reader, key, view, now_ns)
-            if span is None and key[2] == "span":
-                span = reader.span(*key[:2])
-            if span is None:
-                what = "This turn's own span" if key[2] == "turn" else "This span"
-                text = Text(f"{what} has not arrived yet; its children have.\n", "dim")
-                return Text.assemble(text, "\n" if found else "", differing(found, self._glyphs))
-            detail, mark = self._read(reader, span)
+            return self._page(key, subject, view, moment, full=full)
         except (StateError, sqlite3.Error) as error:
             return Text(f"cannot read the journal: {error}", "red")
-        return describe(span, detail, turn, glyphs=self._glyphs, full=full, mark=mark, differences=found)
+
+    def _page(
+        self, key: RowKey, subject: Subject, view: TraceView | None, moment: Moment, *, full: bool
+    ) -> Text:
+        span, turn = subject.span, subject.turn
+        record = self._record(subject, full=full)
+        if span is None and (key[2] not in ("turn", "span") or subject.item is not None):
+            return describe_record(subject, record, moment, glyphs=self._glyphs, full=full)
+        reader = self._open()
+        found = differing_turn(reader, key, view, moment.now_ns)
+        if span is None and key[2] == "span":
+            span = reader.span(*key[:2])
+        if span is None:
+            what = "This turn's own span" if key[2] == "turn" else "This span"
+            text = Text(f"{what} has not arrived yet; its children have.\n", "dim")
+            return Text.assemble(text, "\n" if found else "", differing(found, self._glyphs))
+        detail, mark = self._read(reader, span)
+        return describe(
+            span, detail, turn.turn if turn is not None else None, glyphs=self._glyphs, full=full, mark=mark,
+            differences=found, item=subject.item, record=record,
+        )  # fmt: skip
+
+    def _record(self, subject: Subject, *, full: bool) -> Record:
+        """What a call was given and gave, by the best source there is."""
+        item = subject.item
+        if item is None:
+            return Record()
+        arguments = result = None
+        if self._watch is not None and item.id and Source.STATE in item.sources:
+            arguments = self._watch.arguments(item.session, item.id)
+            result = self._watch.result(item.session, item.id)
+        if result is not None:
+            return Record(arguments or item.arguments, result, Source.STATE)
+        if item.answered_by is not None:
+            told = self._told(item)
+            return Record(arguments or item.arguments, told or item.result, Source.MODEL)
+        return Record(arguments or item.arguments, item.result, Source.STATE if item.result else None)
+
+    def _told(self, item: Item) -> str | None:
+        """The whole result of a call, as the next model call's span has it."""
+        assert item.answered_by is not None
+        reader = self._open()
+        span = reader.span(*item.answered_by)
+        found = next(iter(reader.details([span])), None) if span is not None else None
+        return None if found is None else model_texts(found[1].attributes)[1].get(item.id)
 
     def _open(self) -> Reader:
         if self._reader is not None and self._reader.stale():

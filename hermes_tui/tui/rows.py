@@ -6,13 +6,21 @@ from typing import NamedTuple
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_number, short_time
+from hermes_tui.model.jobs import Job
+from hermes_tui.model.joined import Item, JoinedTurn
+from hermes_tui.model.live_turns import CallKey
+from hermes_tui.model.pairing import SpanKey
+from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, Outcome, Role, Span, Status
+from hermes_tui.model.steps import StepKey
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Turn, is_command
 from hermes_tui.tui.glyphs import Glyphs
 
 RowKey = tuple[bytes, bytes, str]
-"""(trace id, span id or turn key, "turn" or "span"): the same before and after a span arrives."""
+"""(trace id, span id or turn key, "turn" or "span"): the same before and after a span arrives. Of what is
+known from elsewhere: (session, its name there, "asked" (a turn), "call", "step" (a model call) or "agent").
+"""
 
 _TEXT = 400  # characters of a row's text; more never fits a line
 
@@ -42,8 +50,43 @@ def turn_key(turn: Turn) -> RowKey:
     return (*turn.key, "turn")
 
 
+def turn_keys(turn: JoinedTurn) -> tuple[RowKey, ...]:
+    """What a turn's row is called, first, and what it was called before."""
+    named = [turn_key(turn.turn)] if turn.turn is not None else []
+    if turn.live is not None:
+        session, asked_ns = turn.live.key
+        named.append((*_coded((session, str(asked_ns))), "asked"))
+    return tuple(named)
+
+
 def span_key(trace_id: bytes, node: Node) -> RowKey:
     return (trace_id, node.span_id, "span")
+
+
+def call_key(key: CallKey | SpanKey) -> RowKey:
+    """The key of a call of which no span has come."""
+    return (*_coded(key), "call")
+
+
+def item_key(item: Item) -> RowKey:
+    return call_key(item.key) if item.span is None else (item.span.trace_id, item.span.span_id, "span")
+
+
+def step_row_key(key: StepKey) -> RowKey:
+    return (*_coded(key), "step")
+
+
+def agent_key(key: tuple[str, int]) -> RowKey:
+    return (*_coded((key[0], str(key[1]))), "agent")
+
+
+def _coded(key: tuple[str, str] | SpanKey) -> tuple[bytes, bytes]:
+    first, second = key
+    # A session's name may hold what is not UTF-8.
+    return (
+        first if isinstance(first, bytes) else first.encode(errors="surrogatepass"),
+        second if isinstance(second, bytes) else second.encode(errors="surrogatepass"),
+    )
 
 
 def shown(text: str | None) -> str:
@@ -57,22 +100,24 @@ _TURN_ENDS = {
 }  # fmt: skip
 
 
-def turn_row(turn: Turn, number: int, folded: bool, now_ns: int, glyphs: Glyphs) -> Row:
+def turn_row(
+    turn: JoinedTurn, number: int, folded: bool, status: str, tokens: int, glyphs: Glyphs
+) -> Row:  # fmt: skip
     """A turn is its prompt; folded it also tells how it ended and how many commands it ran."""
-    status = turn.status(now_ns)
     running = status == "running"
     glyph, style = _TURN_ENDS[status]
     mark = "" if running else getattr(glyphs, glyph)
-    totals = turn.totals
-    parts = [mark, f"{totals.commands} {glyphs.command}" if totals.commands and folded else ""]
-    if totals.failed_commands and folded:
-        parts.append(f"{glyphs.bad}{totals.failed_commands}")
+    commands = [item for item in turn.items if item.tool in COMMAND_TOOLS] if folded else []
+    failed = sum(item.outcome in FAILURES for item in commands)
+    parts = [mark, f"{len(commands)} {glyphs.command}" if commands else ""]
+    if failed:
+        parts.append(f"{glyphs.bad}{failed}")
     missing = "turn in progress" if running else "prompt not seen"
     title = shown(turn.prompt) or f"({missing})"
-    if turn.review:
+    if turn.turn is not None and turn.turn.review:
         title = f"background review: {title}"
     return Row(
-        key=turn_key(turn),
+        key=turn_keys(turn)[0],
         depth=0,
         marker=glyphs.folded if folded else glyphs.open,
         glyph=str(number),
@@ -80,24 +125,38 @@ def turn_row(turn: Turn, number: int, folded: bool, now_ns: int, glyphs: Glyphs)
         style="turn" if turn.prompt else "turn-unnamed",
         note=" ".join(part for part in parts if part),
         note_style=style,
-        time="" if running else short_time(max(0, turn.end_ns - turn.start_ns) / 1e9),
-        value=short_number(totals.usage.tokens) if totals.usage.tokens else "",
+        time="" if running else short_time(max(0, _end(turn) - turn.start_ns) / 1e9),
+        value=short_number(tokens) if tokens else "",
         value_style="dim",
         since_ns=turn.start_ns if running else 0,
     )
 
 
-def node_row(node: Node, trace_id: bytes, depth: int, marker: str, alive: bool, glyphs: Glyphs) -> Row:
-    """A span, or the place of one that has not come (`alive`: its turn still runs)."""
+def _end(turn: JoinedTurn) -> int:
+    """When a turn that is over ended; that of its last record while its own span has not come."""
+    record = (turn.live.ended_ns or turn.live.last_ns) if turn.live is not None else 0
+    if turn.turn is None:
+        return record
+    return turn.turn.end_ns if turn.turn.span is not None else max(turn.turn.end_ns, record)
+
+
+def node_row(
+    node: Node, trace_id: bytes, depth: int, marker: str, alive: bool, glyphs: Glyphs, *,
+    item: Item | None = None, job: Job | None = None, now_ns: int = 0,
+) -> Row:  # fmt: skip
+    """A span, or the place of one that has not come (`alive`: its turn still runs).
+
+    `item` is what is known of its call from elsewhere too, `job` the background job that it started.
+    """
     span = node.span
     key = span_key(trace_id, node)
     if span is None:
         text = "parent not seen yet" if alive else "parent never seen"
         return Row(key, depth, marker, glyphs.missing, text, "missing")
     glyph, text, style = _face(span, glyphs)
-    value, value_style = _value(span, glyphs)
+    value, value_style = _value(span, item, glyphs)
     running = span.running and alive
-    return Row(
+    row = Row(
         key=key,
         depth=depth,
         marker=marker,
@@ -109,6 +168,24 @@ def node_row(node: Node, trace_id: bytes, depth: int, marker: str, alive: bool, 
         value_style=value_style,
         since_ns=span.start_ns if running else 0,
     )
+    return with_job(row, job, now_ns, glyphs)
+
+
+def with_job(row: Row, job: Job | None, now_ns: int, glyphs: Glyphs) -> Row:
+    """The row of a command with what became of the background job that it started."""
+    if job is None:
+        return row
+    if job.running(now_ns):
+        return row._replace(time="", since_ns=job.started_ns, value=glyphs.background, value_style="warning")
+    if not job.ended:
+        return row
+    mark, style = (glyphs.unknown, "dim")
+    if job.exit_code is not None:
+        mark, style = (glyphs.bad, "bad") if job.exit_code else (glyphs.good, "good")
+    code = f" {job.exit_code}" if job.exit_code else ""
+    lasted = (job.ended_ns - job.started_ns) / 1e9 if job.ended_ns and job.started_ns else None
+    time = short_time(max(0.0, lasted)) if lasted is not None else row.time
+    return row._replace(time=time, value=f"{glyphs.background} {mark}{code}", value_style=style)
 
 
 def _face(span: Span, glyphs: Glyphs) -> tuple[str, str, str]:
@@ -140,10 +217,14 @@ def _led_to(span: Span, glyphs: Glyphs) -> str:
     return f" {glyphs.arrow} answer" if span.finish_reason == "stop" else ""
 
 
-def _value(span: Span, glyphs: Glyphs) -> tuple[str, str]:
+def _value(span: Span, item: Item | None, glyphs: Glyphs) -> tuple[str, str]:
     """The last column: how a command ended, else tokens, else whether it failed."""
     if is_command(span):
-        return outcome_mark(span, glyphs)
+        if span.running:
+            return "", ""
+        if item is not None:
+            return outcome_mark(item.outcome, item.exit_code, glyphs)
+        return outcome_mark(span.outcome, span.exit_code, glyphs)
     if span.status is Status.ERROR:
         return glyphs.bad, "bad"
     if span.role is Role.MODEL_CALL and span.input_tokens is not None:
@@ -153,37 +234,15 @@ def _value(span: Span, glyphs: Glyphs) -> tuple[str, str]:
     return "", ""
 
 
-def outcome_mark(span: Span, glyphs: Glyphs) -> tuple[str, str]:
+def outcome_mark(outcome: str | None, exit_code: int | None, glyphs: Glyphs) -> tuple[str, str]:
     """✓, ✗ 3, ✗ blocked, ?: glyph first, colour on top."""
-    if span.running:
-        return "", ""
-    outcome = span.outcome
     if outcome == Outcome.COMPLETED:
         return glyphs.good, "good"
     if outcome == Outcome.BACKGROUND:
         return glyphs.background, "warning"
     if outcome in FAILURES:
         word = "stopped" if outcome == Outcome.INTERRUPTED else outcome  # fits the column
-        if outcome == Outcome.FAILED and span.exit_code is not None:
-            word = str(span.exit_code)
+        if outcome == Outcome.FAILED and exit_code is not None:
+            word = str(exit_code)
         return f"{glyphs.bad} {word}", "bad" if outcome == Outcome.FAILED else "warning"
     return f"exit {glyphs.unknown}", "dim"
-
-
-def command_row(span: Span, trace_id: bytes, node: Node, clock: str, alive: bool, glyphs: Glyphs) -> Row:
-    """A line of the commands list: when, what, how long, how it ended."""
-    value, value_style = outcome_mark(span, glyphs)
-    running = span.running and alive
-    text = shown(span.command) or f"({span.tool})"
-    return Row(
-        key=span_key(trace_id, node),
-        depth=0,
-        marker=clock,
-        glyph=glyphs.command if span.tool == "terminal" else glyphs.tool,
-        text=text,
-        style="command",
-        time="" if running else short_time(span.duration_s),
-        value=value,
-        value_style=value_style,
-        since_ns=span.start_ns if running else 0,
-    )

@@ -1,99 +1,156 @@
-"""The session that the pane shows: its spans folded, its rows, its header. No I/O, no widgets."""
+"""The session that the pane shows: its spans and Hermes' records folded, its rows. No I/O, no widgets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from hermes_tui import neutral
+from hermes_tui.model.doing import Doing, doing
+from hermes_tui.model.joined import Agent, Item, Joined, JoinedTurn, Step
+from hermes_tui.model.live import Live, LiveSession
+from hermes_tui.model.present import present
 from hermes_tui.model.sessions import Forest
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Totals, Turn
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.outline import CommandsOutline, TreeOutline
-from hermes_tui.tui.rows import RowKey
-from hermes_tui.tui.trust import RelaySays, session_word
-from hermes_tui.tui.widgets.bars import HeaderData
+from hermes_tui.tui.rows import RowKey, agent_key, call_key, step_row_key, turn_keys
+
+_RECENT = 3  # turns in which there may be anything without a span that is news
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a row is about, as far as it is known: its span, and what Hermes' records say of it."""
+
+    span: Span | None = None
+    turn: JoinedTurn | None = None
+    item: Item | None = None
+    step: Step | None = None
+    agent: Agent | None = None
 
 
 class ShownSession:
-    """One session: `add` spans, `refresh`, then read rows and header."""
+    """One session: `add` spans, `refresh`, then read rows. `live` are Hermes' records of all sessions."""
 
-    def __init__(self, session: str, glyphs: Glyphs) -> None:
+    def __init__(self, session: str, glyphs: Glyphs, live: Live | None = None) -> None:
         self.id = session
         self.glyphs = glyphs
-        self.forest = Forest(session)
+        self.live = live or Live()
         self.tree = TreeOutline(glyphs)
         self.commands = CommandsOutline(glyphs)
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the spans; folds stay as the user wants them."""
+        self.forest = Forest(self.id)
+        self.joined = Joined(self.id)
         self.totals = Totals()
+        self.moment = Moment(0)
+        self.news = 0
+
+    @property
+    def turns(self) -> list[JoinedTurn]:
+        return self.joined.turns
+
+    @property
+    def doing(self) -> Doing:
+        """What the session does, as of the last `refresh`."""
+        return self.moment.doing(self.id)
+
+    @property
+    def record(self) -> LiveSession | None:
+        """What Hermes' records say of it."""
+        return self.live.session(self.id)
 
     def add(self, spans: Iterable[Span]) -> int:
         """Take spans in; how many were new or changed."""
         return self.forest.add(spans)
 
-    def news(self, spans: Iterable[Span]) -> int:
-        """How many of these are finished spans that were not here before."""
-        return sum(not span.running and not self._knows(span) for span in spans)
-
-    def _knows(self, span: Span) -> bool:
-        tree = self.forest.trees.get(span.trace_id)
-        node = tree.nodes.get(span.span_id) if tree is not None else None
-        return node is not None and node.span is not None and not node.span.running
-
     def refresh(self, now_ns: int) -> None:
         """Bring rows and totals up to date with what was added, and with the clock."""
         dirty = self.forest.refresh()
-        self.tree.update(self.forest.turns, dirty, now_ns)
-        self.commands.update(self.forest.turns, dirty, now_ns)
+        self.joined.update(self.live, self.forest, dirty)
+        self.moment = self._look(now_ns)
+        self.tree.update(self.turns, self.moment)
+        self.commands.update(self.turns, self.moment)
         if dirty:
             self.totals = self.forest.totals()
+        self.news = self.totals.spans + sum(
+            sum(item.span is None for item in turn.items) + sum(step.span is None for step in turn.steps)
+            for turn in self.turns[-_RECENT:]
+        )  # fmt: skip
 
-    def status(self, now_ns: int) -> str:
-        return self.forest.status(now_ns)
+    def _look(self, now_ns: int) -> Moment:
+        live = self.live
+        doings = {part.id: doing(live, part.id, now_ns) for part in live.below(self.id)}
+        doings[self.id] = present(self.id, live, self.turns, now_ns)
+        jobs = {job.call: job for name in doings for job in live.jobs(name) if job.call is not None}
+        return Moment(now_ns, self.id, doings, jobs, live, traced=bool(self.forest.trees))
 
-    def header(self, says: RelaySays, trouble: str, now_ns: int) -> HeaderData:
-        """What the header says of this session."""
-        totals, usage = self.totals, self.totals.usage
-        status = self.status(now_ns)
-        newest_first = reversed(self.forest.turns)
-        running = next((turn for turn in newest_first if turn.status(now_ns) == "running"), None)
-        return HeaderData(
-            session=self.id,
-            model=neutral.line(totals.model or ""),
-            source=neutral.line(totals.source or ""),
-            status=status,
-            since_ns=running.start_ns if running is not None else 0,
-            lasted_s=max(0, totals.last_ns - totals.first_ns) / 1e9,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            cache_tokens=usage.cache_read_tokens,
-            cost=usage.cost,
-            delivery=session_word(totals, says, self.glyphs),
-            trouble=trouble,
-        )
+    def status(self) -> str:
+        """As of the last `refresh`: that of the newest turn of the user's."""
+        lead = lead_of(self.turns)
+        if lead is None:
+            return "unknown"
+        if lead.turn is None or lead.live is not None:
+            return self.moment.status(lead, lead)
+        return self.forest.status(self.moment.now_ns)
 
-    def find(self, key: RowKey | None) -> tuple[Span | None, Turn | None]:
-        """The span and turn of a row; the span is None while it has not come."""
+    def joined_with(self, turn: Turn) -> JoinedTurn | None:
+        """A turn of the session's spans with what the records say of it."""
+        return next((each for each in reversed(self.turns) if each.turn is turn), None)
+
+    def number(self, turn: JoinedTurn) -> int:
+        """A turn's place among the session's, from 1."""
+        return self.turns.index(turn) + 1
+
+    def find(self, key: RowKey | None) -> Subject:
+        """What the row with this key is about; nothing is known of a span that is not this session's."""
         if key is None:
-            return None, None
+            return Subject()
         trace_id, name, kind = key
-        if kind == "turn":
-            turn = next((each for each in self.forest.turns if each.key == (trace_id, name)), None)
-            return (turn.span if turn is not None else None), turn
+        if kind in ("turn", "asked"):
+            turn = next((each for each in reversed(self.turns) if key in turn_keys(each)), None)
+            span = turn.turn.span if turn is not None and turn.turn is not None else None
+            return Subject(span, turn)
+        if kind != "span":
+            return self._find_recorded(key)
         view, tree = self.forest.views.get(trace_id), self.forest.trees.get(trace_id)
         node: Node | None = tree.nodes.get(name) if tree is not None else None
-        return (node.span if node else None), (view.turn_of.get(name) if view is not None else None)
+        home = view.turn_of.get(name) if view is not None else None
+        turn = self.joined_with(home) if home is not None else None
+        item = next((each for each in turn.items if each.also == key[:2]), None) if turn else None
+        step = next((each for each in turn.steps if each.also == key[:2]), None) if turn else None
+        return Subject(node.span if node else None, turn, item, step)
 
-    def reveal(self, key: RowKey, now_ns: int) -> None:
+    def _find_recorded(self, key: RowKey) -> Subject:
+        """What is known by a key that it had, or has, without a span."""
+        for turn in reversed(self.turns):
+            for item in turn.items:
+                if key[2] == "call" and call_key(item.key) == key:
+                    return Subject(item.span, turn, item)
+            for step in turn.steps:
+                if key[2] == "step" and step_row_key(step.key) == key:
+                    return Subject(step.span, turn, step=step)
+            for agent in turn.agents:
+                if key[2] == "agent" and agent_key(agent.key) == key:
+                    return Subject(None, turn, agent=agent)
+        return Subject(None, lead_of(self.turns) if key[2] == "step" else None)
+
+    def reveal(self, key: RowKey) -> None:
         """Unfold what hides a row."""
         trace_id, span_id, kind = key
-        _, turn = self.find(key)
-        if turn is None or kind == "turn":
+        turn = self.find(key).turn
+        if turn is None or kind in ("turn", "asked"):
             return
-        self.tree.set_fold((*turn.key, "turn"), False)
-        node = self.forest.trees[trace_id].nodes[span_id]
-        above = node.parent or node.home
-        while above is not None:
-            self.tree.unfold((trace_id, above.span_id, "span"))
-            above = above.parent or above.home
-        self.tree.update(self.forest.turns, (), now_ns)
+        self.tree.set_fold(turn_keys(turn)[0], False)
+        if kind == "span":
+            node = self.forest.trees[trace_id].nodes[span_id]
+            above = node.parent or node.home
+            while above is not None:
+                self.tree.unfold((trace_id, above.span_id, "span"))
+                above = above.parent or above.home
+        self.tree.update(self.turns, self.moment)

@@ -13,13 +13,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.registers import Openers
 from hermes_tui.hermes.state_db import StateDB, Watch
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.model.live import Live
@@ -75,7 +76,8 @@ def write(home: Home, stack: ExitStack) -> Callable[..., StatePlayer]:
 
 @pytest.fixture
 def database(home: Home, clock: Clock, stack: ExitStack) -> StateDB:
-    found = StateDB(home, clock=clock)
+    """A test's own locks are nobody's: so it is told that Hermes has the database open."""
+    found = StateDB(home, openers=Openers(lambda _: 1), clock=clock)
     stack.callback(found.close)
     return found
 
@@ -130,6 +132,34 @@ def test_every_commit_of_a_recording_is_seen_at_once(
     assert database.poll() == []
 
 
+def test_what_was_read_from_a_cache_was_put_in_too(
+    database: StateDB, write: Callable[..., StatePlayer]
+) -> None:
+    """Hermes counts it apart, spans do not."""
+    write().put("sessions", id=S, input_tokens=20_784, cache_read_tokens=8_896, cache_write_tokens=4)
+    (row,) = (row for row in database.poll() if isinstance(row, SessionRow))
+    assert (row.input_tokens, row.cache_read_tokens, row.cache_write_tokens) == (29_684, 8_896, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "begins"),
+    [(None, True), ("process_complete", True), ("hidden", True), ("steer", False), ("model_switch", False)],
+)
+def test_what_begins_a_turn(stack: ExitStack, home: Home, database: StateDB, kind: str, begins: bool) -> None:
+    player = StatePlayer(home.path, messages=f"{MESSAGES}, display_kind TEXT")
+    stack.callback(player.close)
+    put(player, 1, display_kind=kind)
+    assert [row.summary for row in messages(database.poll())] == [not begins]
+
+
+def test_what_was_only_overheard_is_not_asked(database: StateDB, stack: ExitStack, home: Home) -> None:
+    player = StatePlayer(home.path, messages=f"{MESSAGES}, observed INTEGER")
+    stack.callback(player.close)
+    put(player, 1, observed=1)
+    put(player, 2, observed=0)
+    assert [(row.id, row.summary) for row in messages(database.poll())] == [(1, True), (2, False)]
+
+
 def test_a_late_reader_sees_the_same(database: StateDB, write: Callable[..., StatePlayer]) -> None:
     write().play(state_events("thirty_steps"))
     live, expected = Live(), Live()
@@ -140,8 +170,8 @@ def test_a_late_reader_sees_the_same(database: StateDB, write: Callable[..., Sta
     part, other = live.session(session), expected.session(session)
     assert part is not None
     assert other is not None
-    assert [asdict(turn) | {"version": 0} for turn in part.turns] == [
-        asdict(turn) | {"version": 0} for turn in other.turns
+    assert [replace(turn, version=0) for turn in part.turns] == [
+        replace(turn, version=0) for turn in other.turns
     ]
     assert part.sums == other.sums
 
@@ -576,8 +606,11 @@ def run_script(script: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout.removesuffix("\n")
 
 
-def test_a_killed_hermes_is_noticed(home: Home, database: StateDB, clock: Clock) -> None:
+@pytest.mark.parametrize("watched", [True, False], ids=["while it was watched", "before it was watched"])
+def test_a_killed_hermes_is_noticed(home: Home, clock: Clock, stack: ExitStack, watched: bool) -> None:
     """Its files stay behind as if it still ran; only its locks are gone."""
+    database = StateDB(home, clock=clock)
+    stack.callback(database.close)
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
@@ -594,15 +627,20 @@ def test_a_killed_hermes_is_noticed(home: Home, database: StateDB, clock: Clock)
         try:
             assert hermes.stdout is not None
             assert hermes.stdout.readline() == b"ready\n"
-            assert ids(database.poll()) == [1]
-            for _ in range(3):
-                clock.pass_by(5)
-                assert database.poll() == []
+            if watched:
+                assert ids(database.poll()) == [1]
+                for _ in range(3):
+                    clock.pass_by(5)
+                    assert database.poll() == []
         finally:
             hermes.send_signal(signal.SIGKILL)
     assert home.state_db.with_name("state.db-wal").exists()
-    clock.pass_by(5)
-    assert [row.closed for row in database.poll() if isinstance(row, HomeRow)] == [True]
+    told: list[StateRow] = []
+    for _ in range(3):  # the first only reads, and one at rest closes what keeps locks from being looked at
+        clock.pass_by(5)
+        told += database.poll()
+    assert ids(told) == ([] if watched else [1])
+    assert [row.closed for row in told if isinstance(row, HomeRow)] == [True]
 
 
 # ---- who is in a turn, and several homes

@@ -250,6 +250,31 @@ def test_work_follows_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 0 < len(done) < 40
 
 
+@pytest.mark.parametrize("records", [0, 50])
+def test_work_follows_what_changed_where_there_are_no_records(
+    records: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a long session Hermes' records tell only the end, or nothing."""
+    live, forest, joined = Live(), Forest("s"), Joined("s")
+    for number in range(200):
+        start = 10 * number + 10
+        tool = make_span(
+            1_000 + number, parent=number, trace=number, role=Role.TOOL, kind=Kind.TOOL, tool="terminal",
+            start_ns=(start + 1) * SECOND, end_ns=(start + 2) * SECOND,
+        )  # fmt: skip
+        forest.add([agent_span(number, trace=number, start_ns=start * SECOND), tool])
+        if number >= 200 - records:
+            live.take([message(2 * number + 1, "user", f"Turn {number}", float(start))])
+    joined.update(live, forest, forest.refresh())
+    assert len(joined.turns) == 200
+    done: list[object] = []
+    work = joined_module.join
+    monkeypatch.setattr(joined_module, "join", lambda *said: (done.append(said), work(*said))[1])
+    forest.add([make_span(5_000, parent=199, trace=199, start_ns=2_003 * SECOND, end_ns=2_004 * SECOND)])
+    joined.update(live, forest, forest.refresh())
+    assert 0 < len(done) < 10
+
+
 def message(number: int, role: str, text: str, at_s: float, *, finish: str = "", **said: Any) -> MessageRow:
     return MessageRow(
         "default", number, number, "s", role, text, len(text), at_ns=int(at_s * SECOND),

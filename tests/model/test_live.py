@@ -154,6 +154,7 @@ def test_no_kind_of_row_depends_on_its_place(order: list[StateRow], cuts: set[in
 
 CALL, OTHER = ls("a", "make test"), ls("b", "make docs")
 READS = (("a", "read_file", {"path": "/a"}), ("b", "read_file", {"path": "/b"}))
+NAMED_READS = (("r1", "read_file", {"path": "/a"}), ("r2", "read_file", {"path": "/b"}))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +211,28 @@ READS = (("a", "read_file", {"path": "/a"}), ("b", "read_file", {"path": "/b"}))
         pytest.param(
             [user(1, "Go", 10), says(2, "Operation interrupted.", 12, None)],
             13, State.IDLE, 12, [], id="interrupted",
+        ),
+        pytest.param(
+            [user(1, "Go", 10), asks(2, 11, *READS, CALL, OTHER)],
+            12, State.TOOL, 11, ["/a", "/b"], id="reads before a command",
+        ),
+        pytest.param(
+            [
+                user(1, "Go", 10), asks(2, 11, CALL, *NAMED_READS),
+                answers(3, "a", RESULT, 15), answers(4, "r1", "text", 16),
+            ],
+            17, State.TOOL, 15, ["/b"], id="reads behind a command, since it ended",
+        ),
+        pytest.param(
+            [user(1, "Go", 10), asks(2, 11, ("t", "todo", {"path": "x"}), ("m", "memory", {"path": "y"}))],
+            12, State.TOOL, 11, ["x"], id="tools that change something come one after the other",
+        ),
+        pytest.param(
+            [replace(user(1, "Hi all", 10), summary=True)], 12, State.IDLE, 10, [], id="only overheard",
+        ),
+        pytest.param(
+            [user(1, "Go", 10), says(2, "Done", 11), user(3, "received signal 1", 12)],
+            13, State.IDLE, 11, [], id="its terminal was closed, which nobody asked",
         ),
         pytest.param(
             [user(1, "Go", 10), asks(2, 11, CALL), session(ended_ns=ns(12))],
@@ -427,6 +450,73 @@ def test_background_jobs(more: list[StateRow], running: bool, ended: float, code
     (job,) = live.jobs("s")
     assert (job.command, job.pid, job.started_ns) == ("serve", 7, ns(12))
     assert (job.running(ns(40)), job.ended_ns, job.exit_code) == (running, ns(ended), code)
+
+
+def test_a_command_that_went_on_in_the_background_is_a_job() -> None:
+    """The user wrote while it ran (Hermes 0.22)."""
+    live = Live()
+    gave = {
+        "output": "",
+        "exit_code": None,
+        "status": "yielded_to_background",
+        "session_id": "proc_1",
+        "pid": 7,
+    }
+    live.take([user(1, "Go", 10), asks(2, 11, ls("a", "make")), answers(3, "a", json.dumps(gave), 12)])
+    (job,) = live.jobs("s")
+    assert (job.id, job.command, job.pid, job.running(ns(13))) == ("proc_1", "make", 7, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "running"),
+    [
+        pytest.param(None, False, id="not listed"),
+        pytest.param(JobRow("default", 4, "proc_1", "s", pid=7), False, id="listed, its process not seen"),
+        pytest.param(JobRow("default", 4, "proc_1", "s", pid=7, alive=True), True, id="its process is there"),
+    ],
+)
+def test_jobs_of_a_hermes_that_is_gone(row: JobRow | None, running: bool) -> None:
+    """It leaves `processes.json` as it was, and its jobs running."""
+    for known in ([], IN_BACKGROUND):
+        live = Live()
+        live.take([*known, *([row] if row else [])])
+        before = live.jobs("s")
+        assert all(job.running(ns(20)) for job in before)
+        assert live.take([HomeRow("default", 5, True)]) == ({"s"} if before else set())
+        assert [job.running(ns(20)) for job in live.jobs("s")] == [running] * len(before)
+
+
+def test_a_subagents_job_is_its_own() -> None:
+    """The register names the session of the process, not the subagent's."""
+    live = Live()
+    live.take([replace(row, session="c") for row in IN_BACKGROUND if isinstance(row, MessageRow)])
+    live.take([user(9, "Go", 10), JobRow("default", 4, "proc_1", "s", "serve", 7, ns(12), True)])
+    assert live.jobs("s") == []
+    assert [(job.id, job.alive) for job in live.jobs("c")] == [("proc_1", True)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "end"),
+    [
+        pytest.param([says(2, "Done", 12)], "completed", id="its reason says so"),
+        pytest.param([says(2, "Done", 12, None)], "completed", id="a session without reasons"),
+        pytest.param([says(2, "", 12, None)], "interrupted", id="Hermes 0.22: an empty word"),
+        pytest.param(
+            [asks(2, 11, CALL), answers(3, "a", RESULT, 12), says(4, "The resu", 13, None)],
+            "interrupted", id="broken off in the middle of an answer",
+        ),
+        pytest.param(
+            [says(2, "Done", 11), user(3, "More", 12), says(4, "The resu", 13, None)],
+            "interrupted", id="the same in a later turn",
+        ),
+    ],
+)  # fmt: skip
+def test_how_a_turn_ended(rows: list[StateRow], end: str) -> None:
+    live = Live()
+    live.take([user(1, "Go", 10), *rows])
+    part = live.session("s")
+    assert part is not None
+    assert part.turns[-1].end == end
 
 
 def test_a_job_does_not_run_for_days_on_an_old_word() -> None:

@@ -102,6 +102,19 @@ ERROR = api(2, 12, 13, status=Status.ERROR)
             [*DONE, row(5, "user", 20)], [OPEN, root(10, 13, final_status="completed")],
             21, State.MODEL, 20, id="asked anew, no span yet",
         ),
+        pytest.param(
+            [*DONE, row(5, "user", 13.3)], [OPEN, root(10, 13.1, final_status="interrupted")],
+            13.5, State.MODEL, 13.3, id="asked anew at once, after Ctrl-C",
+        ),
+        pytest.param(
+            [*DONE, row(5, "user", 20)],
+            [
+                OPEN, root(10, 13, final_status="completed"),
+                agent_span(9, trace=1, start_ns=13 * SECOND, end_ns=21 * SECOND, review=True,
+                           prompt="Review", final_status="completed"),
+            ],
+            22, State.MODEL, 20, id="a background review ends while the next turn runs",
+        ),
         pytest.param(DONE, [api(1, 30, 31)], 32, State.MODEL, 31, id="spans go on, records do not"),
         pytest.param(
             [*DONE, HomeRow("default", 9, True)], [api(1, 30, 31)],

@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_tui.model.span import Kind, Role, Span
+from hermes_tui.tui.heading import heading
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.outline import CommandsOutline, TreeOutline
-from hermes_tui.tui.rows import Row
+from hermes_tui.tui.rows import Row, turn_keys
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.trust import RelaySays
 from tests.support import (
@@ -74,6 +76,7 @@ def test_a_turn_in_progress_shows_its_children_before_its_root() -> None:
         "  ◆ fake-gpt-1 → 1 tool | 15.8k",
         "  ▣ read_file /srv/lab/work/ | ✓",
         "  ◆ fake-gpt-1 → 3 tools | 16.0k",
+        "  ▣ a tool runs, seen when i",
     ]
     head = shown.tree.row(0)
     assert head.since_ns
@@ -196,7 +199,7 @@ def test_commands_are_listed_oldest_first_with_their_time_of_day() -> None:
 
 def test_an_empty_session_has_no_rows() -> None:
     for outline in (TreeOutline(), CommandsOutline()):
-        outline.update([], (), 0)
+        outline.update([], Moment(0))
         assert len(outline) == 0
         assert outline.newest() is None
         with pytest.raises(IndexError):
@@ -235,8 +238,10 @@ def test_a_late_root_keeps_every_row_in_its_place() -> None:
     spans = turn_with(0, calls=3)
     *early, root = spans
     shown = show(early, session="s", now_ns=SECOND * 1_006)
-    before = rows_of(shown.tree)
+    *before, waiting = rows_of(shown.tree)
     assert before[0].text == "(turn in progress)"
+    assert waiting.text == "waiting for the model"
+    assert shown.tree.newest() == before[-1].key
     shown.add([root])
     shown.refresh(SECOND * 1_006)
     after = rows_of(shown.tree)
@@ -248,8 +253,8 @@ def test_a_late_root_keeps_every_row_in_its_place() -> None:
 def test_the_keys_of_rows_never_change_while_a_recording_arrives(name: str) -> None:
     """Once drawn, an open span's row stays findable.
 
-    Two may turn out to be something else: a placeholder, and a child's agent span when the subagent
-    span that it repeats comes.
+    Some may turn out to be something else: a placeholder, what was awaited, and a child's agent span when
+    the subagent span that it repeats comes.
     """
     spans = recorded_spans(name)
     shown = ShownSession(session_of(spans), show(spans).glyphs)
@@ -257,15 +262,13 @@ def test_the_keys_of_rows_never_change_while_a_recording_arrives(name: str) -> N
     for span in spans:
         shown.add([span])
         shown.refresh(span.end_ns + SECOND)
-        for turn in shown.forest.turns:
-            shown.tree.set_fold((*turn.key, "turn"), False)
+        for turn in shown.turns:
+            shown.tree.set_fold(turn_keys(turn)[0], False)
         shown.refresh(span.end_ns + SECOND)
-        now = {row.key: row for row in rows_of(shown.tree)}
-        lost = [
-            row for key, row in seen.items() if key not in now and row.style not in ("missing", "subagent")
-        ]
+        may_go = ("missing", "subagent", "waiting")
+        lost = [row for key, row in seen.items() if shown.tree.find(key) is None and row.style not in may_go]
         assert lost == []
-        seen |= now
+        seen |= {row.key: row for row in rows_of(shown.tree)}
 
 
 # ---- any order, any batches
@@ -291,7 +294,7 @@ def test_any_order_and_any_batches_end_in_the_same_rows(data: st.DataObject, nam
     assert rows_of(shown.tree) == rows_of(expected.tree)
     assert rows_of(shown.commands) == rows_of(expected.commands)
     check_rows(shown.tree)
-    assert shown.header(RelaySays(), "", LONG_AFTER) == expected.header(RelaySays(), "", LONG_AFTER)
+    assert heading(shown, RelaySays(), "") == heading(expected, RelaySays(), "")
 
 
 @given(data=st.data())
@@ -370,7 +373,7 @@ def test_reveal_opens_the_turn_and_every_row_above() -> None:
     shown.refresh(NOW)
     wanted = (trace_id(0), span_id(3), "span")
     assert shown.tree.find(wanted) is None
-    shown.reveal(wanted, NOW)
+    shown.reveal(wanted)
     line = shown.tree.find(wanted)
     assert line is not None
     assert shown.tree.row(line).text == "echo 3"
@@ -382,7 +385,7 @@ def test_reveal_opens_the_turn_and_every_row_above() -> None:
 def test_every_command_can_be_revealed(name: str) -> None:
     shown = show(recorded_spans(name), now_ns=LONG_AFTER)
     for row in rows_of(shown.commands):
-        shown.reveal(row.key, LONG_AFTER)
+        shown.reveal(row.key)
         line = shown.tree.find(row.key)
         assert line is not None, row
         assert shown.tree.row(line).text == row.text

@@ -846,7 +846,7 @@ async def test_a_turn_that_falls_silent_stops_its_clock(
     async with pane(state) as stage:
         await stage.shows("(turn in progress)", "● running 8:20")
         clock.now_ns += 3_600 * SECOND
-        await stage.shows("(prompt not seen)", "? unknown")
+        await stage.shows("(prompt not seen)", "? last seen 1h ago")
         ticks = stage.rows._tick
         await asyncio.sleep(0.3)  # three ticks of a clock that runs; nothing can be waited for
         assert stage.rows._tick <= ticks + 1

@@ -101,7 +101,7 @@ def test_the_text_of_a_row_is_bounded() -> None:
 
 @pytest.mark.parametrize("outcome", [*Outcome, None])
 def test_every_outcome_has_a_mark(outcome: Outcome | None) -> None:
-    mark, style = outcome_mark(tool(outcome=outcome), UNICODE)
+    mark, style = outcome_mark(outcome, None, UNICODE)
     assert mark
     assert style in ("good", "bad", "warning", "dim")
     assert len(mark) < 10, "time and value would touch"

@@ -15,10 +15,12 @@ from textual.widgets.option_list import Option
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_age
-from hermes_tui.journal.reader import SessionRow
+from hermes_tui.hermes.home import DEFAULT
+from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.glyphs import Glyphs
 
 _NAME = 200  # characters of a session's name
+_STATES = {"tool": "running", "model": "running", "approval": "waits for you"}
 
 
 class SessionsScreen(ModalScreen[str | None]):
@@ -30,15 +32,17 @@ class SessionsScreen(ModalScreen[str | None]):
         Binding("k", "up", "Up", show=False),
     ]
 
-    def __init__(self, sessions: list[SessionRow], shown: str | None, glyphs: Glyphs) -> None:
+    def __init__(self, sessions: list[Listed], shown: str | None, glyphs: Glyphs, watched: str) -> None:
         super().__init__()
         self._glyphs = glyphs
+        self._watched = watched
         self._sessions = sessions
         self._shown = shown
 
     def compose(self) -> ComposeResult:
         with Vertical(id="sessions"):
             yield Static(Text("Sessions, newest activity first", "bold"))
+            yield Static(Text(f"Hermes' records: {self._watched}", "dim"))
             yield OptionList(*(self._option(row) for row in self._sessions))
 
     def on_mount(self) -> None:
@@ -47,14 +51,18 @@ class SessionsScreen(ModalScreen[str | None]):
         options.highlighted = names.index(self._shown) if self._shown in names else None
         options.focus()
 
-    def _option(self, row: SessionRow) -> Option:
-        ago = short_age(max(0.0, time.time() - row.received_ns / 1e9))
-        mark = f"{self._glyphs.running} " if row.session == self._shown else "  "
-        turns = f"{row.traces} trace{'s' if row.traces != 1 else ''}"
-        text = Text.assemble(
-            mark, (neutral.line(row.session[:_NAME]), "bold"), (f"  {turns}, {ago} ago", "dim")
+    def _option(self, row: Listed) -> Option:
+        glyphs = self._glyphs
+        ago = short_age(max(0.0, time.time() - row.active_ns / 1e9))
+        mark = f"{glyphs.running} " if row.session == self._shown else "  "
+        name = neutral.line((row.title or row.session)[:_NAME])
+        does = _STATES.get(row.state, "")
+        turns = f"{row.traces} trace{'s' if row.traces != 1 else ''}" if row.traces else "no spans"
+        about = [row.source, row.home if row.home != DEFAULT else "", turns, f"{ago} ago"]
+        said = neutral.line("  " + ", ".join(part for part in about if part))
+        return Option(
+            Text.assemble(mark, (name, "bold"), (f"  {does}" if does else "", "green"), (said, "dim"))
         )
-        return Option(text)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._sessions[event.option_index].session)

@@ -15,16 +15,20 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hermes_tui import neutral
-from hermes_tui.figures import short_number, short_time
+from hermes_tui.figures import short_age, short_number, short_time
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.trust import NO_WORD, Word
 
 
 @dataclass(frozen=True, slots=True)
 class HeaderData:
-    """What the header shows; equal data means nothing to repaint."""
+    """What the header shows; equal data means nothing to repaint.
+
+    `since_ns` is when what `status` says began, `lasted_s` how long a session that is at rest took.
+    """
 
     session: str = ""
+    title: str = ""
     model: str = ""
     source: str = ""
     status: str = ""
@@ -51,7 +55,7 @@ class Header(Widget):
         self.set_interval(1.0, self._tick)
 
     def _tick(self) -> None:
-        if self.data.status == "running":
+        if self.data.since_ns:
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -65,12 +69,19 @@ class Header(Widget):
         ends = {
             "running": (glyphs.running, "green"), "completed": (glyphs.good, "green"),
             "interrupted": (glyphs.stopped, "yellow"), "failed": (glyphs.bad, "red"),
+            "waits for you": (glyphs.approval, "bold yellow"), "waits for you?": (glyphs.approval, "yellow"),
         }  # fmt: skip
         glyph, style = ends.get(data.status, (glyphs.unknown, "dim"))
-        seconds = max(0.0, time.time() - data.since_ns / 1e9) if data.status == "running" else data.lasted_s
-        right = Text(f"{glyph} {data.status} {short_time(seconds)}".rstrip(), style)
-        parts = [part for part in (data.session, data.model, data.source) if part]
+        right = Text(f"{glyph} {data.status} {self._time()}".rstrip(), style)
+        parts = [part for part in (data.title, data.model, data.source, data.session) if part]
         return _ends(Text(neutral.line(f" {glyphs.other} ".join(parts)), "bold"), right, width, glyphs)
+
+    def _time(self) -> str:
+        data = self.data
+        if not data.since_ns:
+            return short_time(data.lasted_s)
+        seconds = max(0.0, time.time() - data.since_ns / 1e9)
+        return f"{short_age(seconds)} ago" if data.status == "last seen" else short_time(seconds)
 
     def _second(self, width: int) -> Text:
         data, glyphs = self.data, self._glyphs

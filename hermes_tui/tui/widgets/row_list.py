@@ -24,6 +24,7 @@ from hermes_tui.figures import short_time
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
+from hermes_tui.tui.standin_rows import WAITING
 
 _TIME = 8
 _VALUE = 10
@@ -59,7 +60,7 @@ class RowList(ScrollView, can_focus=True):
         f"row--{name}"
         for name in (
             "cursor", "turn", "turn-unnamed", "command", "llm", "tool", "approval", "subagent", "skill",
-            "other", "missing", "good", "bad", "warning", "live", "dim", "number",
+            "other", "missing", "good", "bad", "warning", "live", "dim", "number", "asking", "waiting",
         )
     }  # fmt: skip
 
@@ -87,7 +88,9 @@ class RowList(ScrollView, can_focus=True):
             self._follow()
         elif line is None:
             self._place(min(self._cursor_line, len(self.source) - 1), by_user=False)
-        elif line != self._cursor_line:
+        else:
+            self.cursor = self.source.row(line).key  # another name of the same, now that its span has come
+        if line is not None and not self.following and line != self._cursor_line:
             # Rows came or went above: move the window with the item, so that it stays where the eye is.
             self.scroll_to(y=self.scroll_offset.y + line - self._cursor_line, animate=False, force=True)
             self._cursor_line = line
@@ -111,9 +114,17 @@ class RowList(ScrollView, can_focus=True):
         line = self.source.find(self.source.newest())
         if line is not None:
             self._place(line, by_user=False)
-            top = max(0, line - self.scrollable_content_region.height + 1)
+            end = self._end_of_waiting(line)
+            top = max(0, min(line, end - self.scrollable_content_region.height + 1))
             if top != self.scroll_offset.y:
                 self.scroll_to(y=top, animate=False, force=True)
+
+    def _end_of_waiting(self, line: int) -> int:
+        """The last of the rows right after this one that say what is awaited: they are seen too."""
+        last = len(self.source) - 1
+        while line < last and self.source.row(line + 1).style == WAITING:
+            line += 1
+        return line
 
     def _place(self, line: int, *, by_user: bool) -> None:
         if not 0 <= line < len(self.source):

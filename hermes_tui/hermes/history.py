@@ -1,0 +1,147 @@
+"""Hermes' own records of whole sessions, read once and put down again: for commands, not for watching.
+
+history = History(homes())
+history.find(sessions)
+for session in history.read():
+    session.turns
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from hermes_tui.hermes import state_query
+from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.state_file import StateFile
+from hermes_tui.hermes.state_query import Schema
+from hermes_tui.model.copies import Copies
+from hermes_tui.model.live import SUBAGENT, Live, LiveSession
+from hermes_tui.model.results import COMMAND_TOOLS
+from hermes_tui.model.state_rows import MessageRow
+
+T = TypeVar("T")
+
+_VALUE_BYTES = 16 * 1024 * 1024  # of a single value that are read
+_MESSAGES = 5_000  # in memory at a time, and more only for a session that has more
+_TRIES = 5  # a database can be locked for a moment, or opened by Hermes while it is read
+_WHOLE = frozenset({*COMMAND_TOOLS, None})
+
+
+class _Place(NamedTuple):
+    """A session in a home: the ids of its messages, and of calls in the session that it goes on from."""
+
+    home: Home
+    ids: list[int]
+    before: set[str]
+
+
+class History:
+    """The databases of some homes. `find` sessions, then `read` them or their `titles`.
+
+    `troubles` says in a sentence each why a database that is there could not be read.
+    """
+
+    def __init__(self, homes: Iterable[Home]) -> None:
+        self.troubles: list[str] = []
+        self._homes = list(homes)
+        self._found: dict[str, list[_Place]] = {}
+
+    def find(self, sessions: Collection[str], *, subagents: bool = False) -> set[str]:
+        """Look for sessions, and for all subagents of theirs; those that have any messages."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, tuple[list[int], set[str]]]:
+            schema = Schema(connection)
+            below = schema.subagents(connection, sessions) if subagents else []
+            found = schema.numbers(connection, {*sessions, *below})
+            before = _calls_before(connection, schema, found)
+            return {session: (ids, before.get(session, set())) for session, ids in found.items()}
+
+        self._found = {}
+        for home in self._homes:
+            for session, place in (self._ask(home, look) or {}).items():
+                self._found.setdefault(session, []).append(_Place(home, *place))
+        return set(self._found)
+
+    def read(self) -> Iterator[LiveSession]:
+        """The sessions that were found, each with all its messages, and commands with their whole texts."""
+        some: list[str] = []
+        count = 0
+        for session, places in self._found.items():
+            size = sum(len(place.ids) for place in places)
+            if some and count + size > _MESSAGES:
+                yield from self._read(some)
+                some, count = [], 0
+            some.append(session)
+            count += size
+        yield from self._read(some)
+
+    def titles(self, sessions: Collection[str]) -> dict[str, str]:
+        """What Hermes calls some sessions, where it has a title for them."""
+
+        def look(connection: sqlite3.Connection) -> dict[str, str]:
+            rows = Schema(connection).described(connection, sessions)
+            named = ((name, state_query.session_row("", 0, raw).title) for name, raw in rows.items())
+            return {name: title for name, title in named if title}
+
+        found: dict[str, str] = {}
+        for home in reversed(self._homes):
+            found |= self._ask(home, look) or {}
+        return found
+
+    def _read(self, sessions: list[str]) -> Iterator[LiveSession]:
+        wanted: dict[Home, dict[str, _Place]] = {}
+        for session in sessions:
+            for place in self._found[session]:
+                wanted.setdefault(place.home, {})[session] = place
+        live = Live()
+        for home, places in wanted.items():
+            live.take(self._ask(home, _rows_of(home, places)) or ())
+        for session in sessions:
+            if (part := live.session(session)) is not None:
+                yield part
+
+    def _ask(self, home: Home, read: Callable[[sqlite3.Connection], T]) -> T | None:
+        """What `read` gives on a home's database; None when there is none, or it cannot be read."""
+        trouble = ""
+        for _ in range(_TRIES):
+            file = StateFile(home.state_db)
+            try:
+                if (found := file.poll(read)) is not None or not file.present:
+                    return found
+            finally:
+                file.close()
+            trouble = file.trouble or "is locked by another program"
+        sentence = f"{home.state_db} {trouble}"
+        if sentence not in self.troubles:
+            self.troubles.append(sentence)
+        return None
+
+
+def _calls_before(
+    connection: sqlite3.Connection, schema: Schema, sessions: Collection[str]
+) -> dict[str, set[str]]:
+    """Ids of the calls in the session that each one goes on from, where there is such a one."""
+    rows = schema.described(connection, sessions).values()
+    told = (state_query.session_row("", 0, raw) for raw in rows)
+    parents = {row.id: row.parent for row in told if row.parent and row.source != SUBAGENT}
+    calls = {parent: schema.call_ids(connection, parent) for parent in set(parents.values())}
+    return {session: calls[parent] for session, parent in parents.items()}
+
+
+def _rows_of(home: Home, places: dict[str, _Place]) -> Callable[[sqlite3.Connection], list[MessageRow]]:
+    """Reads the messages of some sessions, without what Hermes wrote a second time."""
+    ids = sorted(number for place in places.values() for number in place.ids)
+
+    def read(connection: sqlite3.Connection) -> list[MessageRow]:
+        copies = {session: Copies(place.before) for session, place in places.items()}
+        rows: list[MessageRow] = []
+        for raw in Schema(connection, _VALUE_BYTES).numbered(connection, ids):
+            row = state_query.message_row(home.name, 1, raw, _WHOLE)
+            fresh = copies[row.session].fresh(row, archived=state_query.archived(raw))
+            if fresh is not None:
+                rows.append(fresh)
+        return rows
+
+    return read
