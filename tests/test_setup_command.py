@@ -88,6 +88,7 @@ class Desk:
     def environment(self) -> dict[str, str]:
         return {
             "HOME": str(self.root),
+            "HERMES_HOME": "",
             "HERMES_TRACE_CONFIG": str(self.settings_file),
             "HERMES_TRACE_STATE_DIR": str(self.state.path),
             "HERMES_TRACE_GRPC_PORT": "0",

@@ -43,7 +43,7 @@ def cli(*arguments: str) -> subprocess.CompletedProcess[str]:
     places = {name: os.environ[name] for name in ("HOME", "PATH", "XDG_CONFIG_HOME")}
     return subprocess.run(
         [sys.executable, "-m", "hermes_tui", "doctor", *arguments],
-        env={**clean_environment(**kept), **places},
+        env={**clean_environment(**{"HERMES_HOME": "", **kept}), **places},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
