@@ -19,7 +19,7 @@ import pytest
 from hermes_tui.journal.files import StateDir
 from hermes_tui.relay.lock import find
 from tests.fake_mlflow import FakeMLflow
-from tests.hermes.configurations import COMMENTED, PAGE, SECRET
+from tests.hermes.configurations import COMMENTED, PAGE, SECRET, WRITTEN
 from tests.processes import DEADLINE_S, Post, Reply, clean_environment, counts, post, run_cli
 from tests.support import body_of, wait_for, wire_span
 
@@ -183,7 +183,7 @@ def test_nothing_yet(desk: Desk, mlflow: Experiments) -> None:
     done = desk("--yes", "--mlflow", mlflow.url, "--experiment", "new one")
     assert done.returncode == 0, done.stderr
     number = mlflow.named["new one"]
-    expected = PAGE.replace("http://localhost:5000", desk.relay).replace('"1"', f'"{number}"')
+    expected = WRITTEN.replace("http://localhost:5000", desk.relay).replace('"1"', f'"{number}"')
     assert desk.plugin_file.read_text(encoding="utf-8") == expected
     assert "hermes-otel is not installed" in done.stdout
     assert "Restart Hermes" in done.stdout

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from hermes_tui.hermes.plugin_config import EXPERIMENT_HEADER, TRACES, Backend, aims_at
+from hermes_tui.hermes.pointing import ENOUGH_CHARS
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ def to_mlflow(backends: tuple[Backend, ...], relay: Relay) -> Backend | None:
 def minimal(relay: Relay, experiment: str = "EXPERIMENT_ID") -> str:
     """The configuration of MLflow's page, with the relay's address."""
     return (
-        f"enabled: true\nbackends:\n  - type: otlp\n    name: mlflow\n    endpoint: {relay.traces_url}\n"
+        f"enabled: true\ntool_output_preview_max_chars: {ENOUGH_CHARS}\n"
+        f"backends:\n  - type: otlp\n    name: mlflow\n    endpoint: {relay.traces_url}\n"
         f'    metrics: false\n    logs: false\n    headers:\n      {EXPERIMENT_HEADER}: "{experiment}"\n'
     )
 

@@ -21,10 +21,8 @@ from hermes_tui.hermes.plugin_config import (
     Setting,
 )
 from hermes_tui.hermes.plugin_places import Rules
+from hermes_tui.hermes.pointing import ENOUGH_CHARS
 from hermes_tui.otlp.access import TOKEN_HEADER
-
-ENOUGH_CHARS = 20_000
-"""Of a tool's output that a span should hold: the exit code is behind the output, and is cut with it."""
 
 _FEW_CHARS = 4_000  # below it, ordinary test runs and listings lose their end
 _SETUP = "hermes-trace-tui setup"

@@ -12,11 +12,15 @@ from hermes_tui.hermes.surgery import CannotEdit
 RELAY = "hermes-trace-tui"
 """What the relay is called among the backends when it is a second one."""
 
-_PAGE: Mapping[str, bool] = {
+ENOUGH_CHARS = 20_000
+"""Of a tool's output that a span should hold: the exit code is behind the output, and is cut with it."""
+
+_PAGE: Mapping[str, bool | int] = {
     "enabled": True,
     "force_flush_on_session_end": True,
     "capture_sender_id": True,
     "capture_conversation_history": True,
+    "tool_output_preview_max_chars": ENOUGH_CHARS,  # versions that do not know it pass over it
 }
 
 
@@ -94,7 +98,7 @@ def entry(name: str, relay: str, experiment: str | None) -> dict[str, Any]:
 
 
 def minimal(entries: Sequence[Mapping[str, Any]]) -> str:
-    """A whole configuration: that of MLflow's page, with these backends."""
+    """A whole configuration: that of MLflow's page, with exit codes and with these backends."""
     head = [f"{name}: {surgery.literal(value)}" for name, value in _PAGE.items()]
     listed = [line for each in entries for line in surgery.lines(each, "  ", "- ")]
     return "\n".join([*head, "", "backends:", *listed]) + "\n"

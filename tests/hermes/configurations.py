@@ -48,6 +48,8 @@ backends:
     headers:
       x-mlflow-experiment-id: "1"
 """
+WRITTEN = PAGE.replace("_history: true\n", "_history: true\ntool_output_preview_max_chars: 20000\n")
+"""What setup writes where there is nothing: the page's, and enough of an output to hold its exit code."""
 OLD = "http://localhost:5000/v1/traces"
 
 COMMENTED = """\

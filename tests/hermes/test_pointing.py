@@ -22,7 +22,18 @@ from hermes_tui.hermes.pointing import Unclear
 from hermes_tui.hermes.rewriting import CannotWrite, Change
 from hermes_tui.hermes.surgery import CannotEdit
 from hermes_tui.journal.files import StateDir
-from tests.hermes.configurations import CASES, ENVIRONMENT, FANOUT, PAGE, RELAY, SECRET, TRACES, TWO, Case
+from tests.hermes.configurations import (
+    CASES,
+    ENVIRONMENT,
+    FANOUT,
+    PAGE,
+    RELAY,
+    SECRET,
+    TRACES,
+    TWO,
+    WRITTEN,
+    Case,
+)
 
 EDITED = [case for case in CASES if not case.refused]
 
@@ -181,9 +192,9 @@ def test_values_that_have_no_place(text: str) -> None:
         surgery.assign(text, ["mlflow", "url"], "http://m")
 
 
-def test_the_minimal_configuration_is_mlflows_page() -> None:
+def test_the_minimal_configuration_is_mlflows_page_with_exit_codes() -> None:
     text = pointing.minimal([pointing.entry("mlflow", "http://localhost:5000", "1")])
-    assert text == PAGE
+    assert text == WRITTEN
 
 
 # ---- made-up YAML
