@@ -378,11 +378,13 @@ class MLflowServer:
         *flags: str,
         store: str | None = None,
         environment: Mapping[str, str] | None = None,
+        port: int = 0,
     ) -> None:
         self._log = folder / "mlflow.log"
         self.store = folder / "mlflow.db"
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
         command = [MLFLOW_PYTHON, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
         command += ["--backend-store-uri", store or f"sqlite:///{self.store}", "--workers", "1"]
