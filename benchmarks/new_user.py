@@ -28,11 +28,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from common import DEADLINE_S, TRACES, SpanIds, span_ids
+from common import TRACES, SpanIds, span_ids
 
 from hermes_tui.relay.replay import read_recording
 from tests.doctor.stage import HERMES, NEW
-from tests.processes import MLflowServer, clean_environment
+from tests.processes import DEADLINE_S, MLflowServer, clean_environment
 from tests.tui.terminal import Terminal
 
 HERE = Path(__file__).parent.parent
@@ -171,7 +171,7 @@ def look(user: User, mlflow: MLflowServer) -> None:
             user.notes("first span in the pane", time.monotonic() - begin)
             pane.shows(f"MLflow ✓ {len(wanted)}/{len(wanted)}")
             user.notes("all of them confirmed", time.monotonic() - begin)
-        user.says(pane.text)
+        user.says("\n".join(line.rstrip() for line in pane.lines))
         pane.send("q")
         if code := pane.wait():
             raise SystemExit(f"the pane ended with {code}")
