@@ -72,16 +72,28 @@ def open_pane(flags: dict[str, Any]) -> None:
     from hermes_tui.hermes.state_db import Watch
 
     watch = Watch(chosen.hermes_homes) if chosen.watch_hermes else None
-    sys.exit(run_pane(launcher.state, supervisor=launcher, wanted=chosen.mlflow.url, watch=watch))
+    code = run_pane(
+        launcher.state,
+        supervisor=launcher,
+        wanted=chosen.mlflow.url,
+        watch=watch,
+        attention=chosen.attention,
+    )
+    sys.exit(code)
 
 
 def run_pane(
-    state: StateDir, *, supervisor: Any, wanted: str | None = None, watch: Watch | None = None
+    state: StateDir,
+    *,
+    supervisor: Any,
+    wanted: str | None = None,
+    watch: Watch | None = None,
+    attention: Any = None,
 ) -> int:
-    """Show the pane until it is left; the exit status."""
+    """Show the pane until it is left; the exit status. `attention`: the settings', None calls nobody."""
     from hermes_tui.tui.app import TraceApp
 
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch)
+    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention)
     app.run()
     return app.return_code or 0
 

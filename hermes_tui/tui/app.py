@@ -16,8 +16,10 @@ from textual.widgets import ContentSwitcher, Rule
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.live import Live
+from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
@@ -37,6 +39,7 @@ from hermes_tui.tui.messages import (
     WishWanted,
 )
 from hermes_tui.tui.pages import Pages
+from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
@@ -58,7 +61,7 @@ _RECENT_NS = 3600 * 10**9
 
 class TraceApp(App[None]):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
-    alone; else it is closed in the end.
+    alone; else it is closed in the end. `attention` None: nobody is called.
     """
 
     CSS_PATH = "app.tcss"
@@ -84,12 +87,15 @@ class TraceApp(App[None]):
 
     def __init__(
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
-        watch: Watch | None = None,
+        watch: Watch | None = None, attention: Attention | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
         self.live = Live()
         self.shown = ShownSession("", self.glyphs, self.live)
+        self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
+        if self._calling is not None:
+            self.driver_class = self._calling.driver(self.driver_class)
         self._state = state
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message)
@@ -106,14 +112,13 @@ class TraceApp(App[None]):
         self._chosen = False
         self._unseen = 0
         self._loading = False
-        self._full = False
         self._view = "empty"
-        self._detailed: tuple[object, ...] = ()
-        self._pages = Pages(state, self.glyphs, watch)
+        self._reading = Reading(Pages(state, self.glyphs, watch))
         self._main: Screen[Any]
         # Kept, not looked up: what arrives while the pane closes still finds them.
         self._header = Header(self.glyphs)
         self._footer = Footer(self.glyphs)
+        self._views = ContentSwitcher(id="views", initial="empty")
         self._empty = Empty(self._watched, id="empty")
         self._tree = TraceTree(self.shown.tree, id="tree")
         self._commands = CommandList(self.shown.commands, id="commands")
@@ -126,7 +131,7 @@ class TraceApp(App[None]):
         yield self._header
         yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
         with Horizontal(id="body"):
-            with ContentSwitcher(id="views", initial="empty"):
+            with self._views:
                 yield self._empty
                 yield self._tree
                 yield self._commands
@@ -152,7 +157,9 @@ class TraceApp(App[None]):
             self._records.stop()
         if self._supervision is not None:
             self._supervision.stop()
-        self._pages.close()
+        if self._calling is not None:
+            self._calling.stop()
+        self._reading.close()
 
     # --- what arrives
 
@@ -183,6 +190,8 @@ class TraceApp(App[None]):
         family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
         if not family.isdisjoint(changed):
             self._update()
+        elif changed:
+            self._call()
 
     def on_journal_moved(self, message: JournalMoved) -> None:
         self._journal = message
@@ -250,6 +259,15 @@ class TraceApp(App[None]):
         """Bring the rows up to date; a turn in which the user reads stays open."""
         self.shown.tree.hold(None if self._tree.following else self._tree.cursor)
         self.shown.refresh(time.time_ns())
+        self._call()
+
+    def _call(self) -> None:
+        """Call the user when there is a reason."""
+        if self._calling is not None:
+            self._calling.look(self.shown, time.time_ns(), history=self._loading and self._chosen)
+
+    def _warn(self, text: str) -> None:
+        self.notify(text, severity="warning", timeout=10, markup=False)
 
     def _update(self) -> None:
         """Everything on the screen that depends on the session's spans and records."""
@@ -271,6 +289,8 @@ class TraceApp(App[None]):
             self._tree.rows_changed()
             self._commands.rows_changed()
             self._show_header()
+        else:
+            self._call()
         self._show_delivery()
 
     # --- what is shown
@@ -313,20 +333,7 @@ class TraceApp(App[None]):
         place = screen if isinstance(screen, DetailsScreen) else self._side
         if place is self._side and not self._main.has_class("-wide"):
             return
-        subject = self.shown.find(key)
-        turn = subject.turn.turn if subject.turn is not None else None
-        proven = turn.totals.deliveries if turn is not None and key[2] == "turn" else None
-        span = subject.span
-        seen = (
-            place, key, self._full, span and span.revision, turn and turn.end_ns, proven, subject.item,
-            subject.step, subject.turn and subject.turn.version,
-            self.shown.doing if key[2] in ("call", "step") else None,
-        )  # fmt: skip
-        if seen != self._detailed:  # most arrivals change another span than the one that is read
-            self._detailed = seen
-            view = self.shown.forest.views.get(key[0])
-            page = self._pages.page(key, subject, view, self.shown.moment, full=self._full)
-            place.show(key, page)
+        self._reading.show(place, key, self.shown)
 
     # --- what the user does
 
@@ -376,7 +383,7 @@ class TraceApp(App[None]):
         if not self.shown.id:
             return
         self._view = view
-        self._main.query_one(ContentSwitcher).current = view
+        self._views.current = view
         self._rows.focus()
         self._look_at_delivery()
         self._show_delivery()
@@ -413,7 +420,7 @@ class TraceApp(App[None]):
         self.notify("All spans, as they came." if self.shown.tree.raw else "Wrappers are hidden.", timeout=2)
 
     def action_full(self) -> None:
-        self._full = not self._full
+        self._reading.full = not self._reading.full
         self._show_details()
 
     def action_neighbour(self, by: int) -> None:
@@ -449,6 +456,8 @@ class TraceApp(App[None]):
         if found := self._sessions():
             screen = SessionsScreen(found, self.shown.id, self.glyphs, watched_words(self._watched))
             self.push_screen(screen, self._show_session)
+        else:
+            self.notify("There are no sessions yet.", timeout=3)
 
     def _show_session(self, session: str | None) -> None:
         self._goal = None

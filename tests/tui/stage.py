@@ -15,11 +15,13 @@ from textual.pilot import Pilot
 from textual.strip import Strip
 from textual.widgets import ContentSwitcher
 
+from hermes_tui.hermes.state_db import Watch
 from hermes_tui.journal import marks
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import Pen
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
+from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
@@ -266,9 +268,11 @@ async def pane(
     *,
     supervisor: Supervisor | None = None,
     wanted: str | None = None,
+    watch: Watch | None = None,
+    attention: Attention | None = None,
 ) -> AsyncIterator[Stage]:
     """A pane on the journal of `state`, on a screen of this size."""
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted)
+    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention)
     async with app.run_test(size=size) as pilot:
         yield Stage(app, pilot)
 

@@ -48,7 +48,7 @@ class SessionsScreen(ModalScreen[str | None]):
     def on_mount(self) -> None:
         names = [row.session for row in self._sessions]
         options = self.query_one(OptionList)
-        options.highlighted = names.index(self._shown) if self._shown in names else None
+        options.highlighted = names.index(self._shown) if self._shown in names else 0
         options.focus()
 
     def _option(self, row: Listed) -> Option:

@@ -1,0 +1,37 @@
+"""The details that are read: of the row at the cursor, made anew when something of it changed."""
+
+from __future__ import annotations
+
+from hermes_tui.tui.pages import Pages
+from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.widgets.details import Details
+
+
+class Reading:
+    """`full`: long values are shown whole."""
+
+    def __init__(self, pages: Pages) -> None:
+        self.full = False
+        self._pages = pages
+        self._seen: tuple[object, ...] = ()
+
+    def close(self) -> None:
+        self._pages.close()
+
+    def show(self, place: Details | DetailsScreen, key: RowKey, shown: ShownSession) -> None:
+        """Bring `place` up to date; most arrivals change another span than the one that is read."""
+        subject = shown.find(key)
+        turn = subject.turn.turn if subject.turn is not None else None
+        proven = turn.totals.deliveries if turn is not None and key[2] == "turn" else None
+        span = subject.span
+        seen = (
+            place, key, self.full, span and span.revision, turn and turn.end_ns, proven, subject.item,
+            subject.step, subject.turn and subject.turn.version,
+            shown.doing if key[2] in ("call", "step") else None,
+        )  # fmt: skip
+        if seen != self._seen:
+            self._seen = seen
+            view = shown.forest.views.get(key[0])
+            place.show(key, self._pages.page(key, subject, view, shown.moment, full=self.full))
