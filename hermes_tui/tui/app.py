@@ -352,7 +352,10 @@ class TraceApp(App[None]):
         elif self._main.has_class("-wide"):
             self._side.focus()
         else:
-            self.push_screen(DetailsScreen(self.glyphs), self._after_details)
+            # Who reads one row does not want the next one; who then closes it without having moved does.
+            read = message.key if self._tree.following else None
+            self._tree.following = False
+            self.push_screen(DetailsScreen(self.glyphs), lambda _: self._after_details(read))
 
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
@@ -370,7 +373,13 @@ class TraceApp(App[None]):
         self._tree.rows_changed()
         self._tree.go_to(key)
 
-    def _after_details(self, _: None) -> None:
+    def _after_details(self, read: RowKey | None) -> None:
+        """Follow on when the row that was read is still that at the cursor."""
+        cursor = self.shown.tree.find(self._tree.cursor)
+        if read is not None and cursor is not None and self.shown.tree.find(read) == cursor:
+            self._unseen = 0
+            self._tree.follow()
+            self._show_footer()
         self.call_after_refresh(self._show_details)
 
     def on_details_shown(self) -> None:

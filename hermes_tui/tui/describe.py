@@ -17,11 +17,12 @@ from hermes_tui.journal.delivery import Mark
 from hermes_tui.model.compare import Difference
 from hermes_tui.model.conventions import tool_texts
 from hermes_tui.model.joined import Item
+from hermes_tui.model.live import LiveSession
 from hermes_tui.model.results import read_call
 from hermes_tui.model.span import Delivery, Role, Span, Status
 from hermes_tui.model.turns import Turn, is_command
 from hermes_tui.tui.delivery import difference_line
-from hermes_tui.tui.describe_record import NOTHING, Record, completed_lines
+from hermes_tui.tui.describe_record import NOTHING, Record, completed_lines, noted_lines
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
 
@@ -45,11 +46,11 @@ _DELIVERY = {
 def describe(
     span: Span, detail: Detail | None, turn: Turn | None, *, glyphs: Glyphs, full: bool = False,
     mark: Mark | None = None, differences: Sequence[Difference] = (), item: Item | None = None,
-    record: Record = NOTHING,
+    record: Record = NOTHING, noted: LiveSession | None = None,
 ) -> Text:  # fmt: skip
     """The details page of a span. `detail` None: its request is gone, only the row is known.
 
-    `item` and `record` are what is known of its call from elsewhere too.
+    `item` and `record` are what is known of its call from elsewhere too, `noted` of its session.
     """
     page = Page(glyphs, full=full)
     page.line(sentence(span, item), HEADING)
@@ -60,6 +61,7 @@ def describe(
     _times(page, span, turn)
     _usage(page, span)
     _status(page, span, detail)
+    noted_lines(page, noted)
     _delivery(page, span, mark)
     _differing(page, differences)
     _ids(page, span, detail)

@@ -9,6 +9,7 @@ from rich.text import Text
 from hermes_tui.figures import short_number, short_time
 from hermes_tui.model.doing import State
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Source, Step
+from hermes_tui.model.live import LiveSession
 from hermes_tui.model.results import COMMAND_TOOLS, read_call
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
@@ -39,9 +40,10 @@ def completed_lines(page: Page, item: Item, record: Record) -> None:
 
 
 def describe_record(
-    subject: Subject, record: Record, moment: Moment, *, glyphs: Glyphs, full: bool = False
-) -> Text:
-    """The details page of a row without a span."""
+    subject: Subject, record: Record, moment: Moment, *, glyphs: Glyphs, full: bool = False,
+    head: bool = False,
+) -> Text:  # fmt: skip
+    """The details page of a row without a span; `head`: it is the turn's own."""
     page = Page(glyphs, full=full)
     if subject.item is not None:
         _item(page, subject.item, subject.turn, record, moment)
@@ -49,6 +51,8 @@ def describe_record(
         _step(page, subject.step, moment)
     elif subject.agent is not None:
         _agent(page, subject.agent, moment)
+    elif subject.turn is not None and head:
+        _turn(page, subject.turn, moment)
     else:
         _doing(page, moment)
     return page.text
@@ -127,6 +131,36 @@ def _agent(page: Page, agent: Agent, moment: Moment) -> None:
     page.field("began", clock(agent.start_ns))
     page.heading("Known from")
     page.line("Hermes' own records; its span has not come.", DIM)
+
+
+def _turn(page: Page, turn: JoinedTurn, moment: Moment) -> None:
+    status = moment.status(turn, turn)
+    page.line(f"Turn, {status}", HEADING)
+    page.heading("Asked")
+    page.value(turn.prompt or "(not known)")
+    page.heading("Time")
+    page.field("asked", clock(turn.start_ns))
+    ended = turn.live.ended_ns if turn.live is not None else 0
+    page.field("ended", clock(ended) if ended else "not yet" if status == "running" else "never seen")
+    noted_lines(page, moment.live.session(moment.session))
+    page.heading("Known from")
+    page.line("Hermes' own records; hermes-otel sends a turn's span once it has ended.", DIM)
+
+
+def noted_lines(page: Page, part: LiveSession | None) -> None:
+    """What Hermes noted of a session and spans do not say."""
+    row = part.row if part is not None else None
+    if part is None or row is None:
+        return
+    page.heading("Session")
+    page.field("id", row.id)
+    said = ("title", row.title), ("in", row.cwd), ("profile", row.profile or part.home), ("from", row.source)
+    for name, value in (*said, ("below", row.parent), ("model", row.model)):
+        if value:
+            page.field(name, value)
+    page.field("tokens", f"{row.input_tokens:,} in, {row.output_tokens:,} out, by Hermes' records")
+    if row.cost is not None:
+        page.field("cost", f"${row.cost:.4f}, by Hermes' records")
 
 
 def _doing(page: Page, moment: Moment) -> None:

@@ -42,16 +42,19 @@ def heading(session: ShownSession, says: RelaySays, trouble: str) -> HeaderData:
 def _word(status: str, doing: Doing) -> str:
     if doing.state is State.APPROVAL:
         return "waits for you" if doing.certain else "waits for you?"
-    if doing.gone:
-        return "last seen"
-    return status
+    return "last seen" if _lost_sight(status, doing) else status
+
+
+def _lost_sight(status: str, doing: Doing) -> bool:
+    """Hermes went away in the middle of a turn; one that ended, ended, whatever became of its jobs."""
+    return doing.gone and status in ("running", "unknown")
 
 
 def _since(status: str, doing: Doing, lead: JoinedTurn | None) -> int:
     """Since when what the word says has been so, in ns; 0: it is over."""
     if doing.state is State.APPROVAL:
         return doing.since_ns
-    if doing.gone:
+    if _lost_sight(status, doing):
         return doing.heard_ns
     return lead.start_ns if status == "running" and lead is not None else 0
 

@@ -70,7 +70,9 @@ class Moment:
         doings = tuple(self.doing(session) for session in sessions)
         loose = tuple(self.lost(item, turn) for item in turn.items if item.span is None)
         jobs = tuple(self.job(item) for item in turn.items if item.outcome is Outcome.BACKGROUND)
-        return doings, loose, jobs, self.traced
+        noted = {step.session for step in turn.steps if step.span is None}
+        parts = (self.live.session(session) for session in sorted(noted))
+        return doings, loose, jobs, tuple(part.sums for part in parts if part is not None), self.traced
 
     def settled(self, turn: JoinedTurn) -> bool:
         """Whether the clock alone changes nothing of a turn that is over."""

@@ -55,8 +55,9 @@ class Pages:
     ) -> Text:
         span, turn = subject.span, subject.turn
         record = self._record(subject, full=full)
-        if span is None and (key[2] not in ("turn", "span") or subject.item is not None):
-            return describe_record(subject, record, moment, glyphs=self._glyphs, full=full)
+        head = key[2] == "asked" or (key[2] == "turn" and turn is not None and turn.live is not None)
+        if span is None and (key[2] not in ("turn", "span") or subject.item is not None or head):
+            return describe_record(subject, record, moment, glyphs=self._glyphs, full=full, head=head)
         reader = self._open()
         found = differing_turn(reader, key, view, moment.now_ns)
         if span is None and key[2] == "span":
@@ -69,6 +70,7 @@ class Pages:
         return describe(
             span, detail, turn.turn if turn is not None else None, glyphs=self._glyphs, full=full, mark=mark,
             differences=found, item=subject.item, record=record,
+            noted=moment.live.session(moment.session) if key[2] == "turn" else None,
         )  # fmt: skip
 
     def _record(self, subject: Subject, *, full: bool) -> Record:

@@ -29,7 +29,8 @@ class Reading:
         seen = (
             place, key, self.full, span and span.revision, turn and turn.end_ns, proven, subject.item,
             subject.step, subject.turn and subject.turn.version,
-            shown.doing if key[2] in ("call", "step") else None,
+            shown.doing if key[2] in ("call", "step", "asked") else None,
+            shown.record and shown.record.row if key[2] in ("turn", "asked") else None,
         )  # fmt: skip
         if seen != self._seen:
             self._seen = seen

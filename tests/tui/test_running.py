@@ -103,7 +103,7 @@ def slow_tool() -> list[Event]:
 async def test_a_turn_is_shown_as_it_goes(state: StateDir, hermes: Hermes, size: tuple[int, int]) -> None:
     async with pane(state, size, watch=hermes.watch()) as stage:
         await stage.shows("watching default")
-        hermes.session("s", title="A walk", model="gpt-x")
+        hermes.session("s", title="A walk", model="gpt-x", cwd="/srv/walk", profile_name="work")
         hermes.message("s", "user", "Look around")
         await stage.shows("A walk", "● running", "1 Look around", "waiting for the model", "no spans yet")
         assert row(stage, "waiting").since_ns
@@ -111,6 +111,9 @@ async def test_a_turn_is_shown_as_it_goes(state: StateDir, hermes: Hermes, size:
         await stage.shows("$ sleep 9", "$ ls")
         assert "waiting for the model" not in stage.text
         assert row(stage, "sleep 9").since_ns
+        hermes.session("s", api_call_count=1, input_tokens=1_000, cache_read_tokens=500, output_tokens=50)
+        await stage.until(lambda: row(stage, "gpt-x → 2 tools").value == "1.6k")
+        await stage.shows("↑ 1.5k", "↓ 50", "cache 500")
         hermes.result("s", "one", "", 3)
         await stage.until(lambda: row(stage, "sleep 9").value == "✗ 3")
         hermes.result("s", "two", "file\n")
@@ -120,6 +123,21 @@ async def test_a_turn_is_shown_as_it_goes(state: StateDir, hermes: Hermes, size:
         await stage.gone("waiting for the model")
         await stage.shows("✓ completed")
         assert not any(each.since_ns for each in rows_of(stage.app.shown.tree))
+
+
+async def test_the_turns_page_tells_what_hermes_noted(state: StateDir, hermes: Hermes) -> None:
+    async with pane(state, (60, 40), watch=hermes.watch()) as stage:
+        hermes.session("s", title="A walk", cwd="/srv/walk", profile_name="work", input_tokens=1_234)
+        hermes.message("s", "user", "Look around\nand tell")
+        await stage.shows("waiting for the model")
+        await stage.press("enter")
+        await stage.shows(
+            "Turn, running", "and tell", "not yet", "A walk", "/srv/walk", "work", "1,234 in, 0 out"
+        )
+        hermes.message("s", "assistant", "Nothing.", finish_reason="stop")
+        await stage.shows("Turn, completed")  # what is read stays, and is brought up to date
+        await stage.press("escape")
+        assert stage.cursor_row.text.endswith("answer")  # and then the newest is followed again
 
 
 async def test_the_span_takes_its_rows_place(state: StateDir, hermes: Hermes) -> None:
