@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from hermes_tui.doctor import errors_log
-from hermes_tui.doctor.probe import SESSION
 from hermes_tui.doctor.trace_checks import Stuck, TraceFacts
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.journal.delivery import Refused, told
 from hermes_tui.journal.delivery import look as look_at_delivery
-from hermes_tui.journal.reader import NoJournal, Reader
+from hermes_tui.journal.reader import PROBE, NoJournal, Reader
 from hermes_tui.journal.records import views
 from hermes_tui.model.span import NANOSECONDS, Delivery, Kind, Role, Span, Status
 from hermes_tui.model.tree import TraceTree
@@ -73,9 +72,9 @@ class _Journal:
         self.counts = delivery.counts
         self.refused = delivery.refused
         rows = reader.rows(
-            "SELECT trace_id, session, received_ns FROM traces WHERE coalesce(session, '') NOT LIKE ? "
+            "SELECT trace_id, session, received_ns FROM traces WHERE coalesce(session, '') NOT GLOB ? "
             "ORDER BY received_ns DESC LIMIT ?",
-            (f"{SESSION}%", _TRACES),
+            (f"{PROBE}*", _TRACES),
         )
         self.newest_ns = max((row[2] for row in rows), default=0)
         self.sessions = list(dict.fromkeys(row[1] for row in rows if row[1]))[:_SESSIONS]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from hermes_tui.doctor.ask_mlflow import Client
 from hermes_tui.doctor.mlflow_checks import Arrived, ProbeFacts
 from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.journal.reader import Reader
+from hermes_tui.journal.reader import PROBE, Reader
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp import probe
 from hermes_tui.otlp.access import TOKEN_HEADER
@@ -21,9 +21,6 @@ from hermes_tui.otlp.encodings import PROTOBUF
 from hermes_tui.relay.lock import Running
 from hermes_tui.relay.policy import Verdict
 from hermes_tui.relay.wishing import WishError, fulfil
-
-SESSION = "hermes-trace-doctor-"
-"""How the sessions of probe spans begin."""
 
 PATIENCE_S = 45.0
 """For the whole way: MLflow answers a first request after 7 s, and waits 20 s for a locked store."""
@@ -60,7 +57,7 @@ def send(
     `beside`: the relay forwards nothing, so the span is sent to MLflow itself, too, as the plugin does.
     """
     trace_id, span_id = secrets.token_bytes(16), secrets.token_bytes(8)
-    session = SESSION + secrets.token_hex(4)
+    session = PROBE + secrets.token_hex(4)
     began, now = time.monotonic(), time.time_ns()
     request = probe.document(
         trace_id, span_id, session=session, name="doctor", start_ns=now - 1_000_000, end_ns=now
