@@ -78,6 +78,7 @@ def open_pane(flags: dict[str, Any]) -> None:
         wanted=chosen.mlflow.url,
         watch=watch,
         attention=chosen.attention,
+        doctor=doctor.for_pane({**flags, "state_dir": str(state.path)}),
     )
     sys.exit(code)
 
@@ -89,11 +90,19 @@ def run_pane(
     wanted: str | None = None,
     watch: Watch | None = None,
     attention: Any = None,
+    doctor: tuple[list[str], dict[str, str]] | None = None,
 ) -> int:
-    """Show the pane until it is left; the exit status. `attention`: the settings', None calls nobody."""
-    from hermes_tui.tui.app import TraceApp
+    """Show the pane until it is left; the exit status. `attention`: the settings', None calls nobody.
 
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention)
+    `doctor`: its command and environment.
+    """
+    from hermes_tui.tui.app import TraceApp
+    from hermes_tui.tui.examination import Examination
+
+    examination = Examination(*doctor) if doctor is not None else None
+    app = TraceApp(
+        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention, examination=examination
+    )
     app.run()
     return app.return_code or 0
 

@@ -79,12 +79,23 @@ def doctor(
             done = _mend(found, wanted, relay_flags(state_dir, **flags), progress)
             found = examine(wanted, progress)
     record = _record(found, wanted, done)
-    _remember(record, StateDir(chosen.state_path.absolute()))
+    _remember(record, found, StateDir(chosen.state_path.absolute()))
     if as_json:
         click.echo(neutral.dump_json(record))
     else:
         print_examined(record, verbose=verbose)
     sys.exit(1 if record["bad"] else 0)
+
+
+def for_pane(flags: dict[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """The command, and its environment, that examines what a pane with these flags shows."""
+    said = {f"HERMES_TRACE_{name.upper()}": value for name, value in flags.items() if "." not in name}
+    said["MLFLOW_EXPERIMENT_ID"] = flags.get("mlflow.experiment")
+    given = {name: str(value) for name, value in said.items() if value is not None}
+    environment = {**relay_environment(flags), **given}
+    if "HERMES_TRACE_TOKEN_FILE" in given:
+        environment.pop("HERMES_TRACE_TOKEN", None)  # a flag is stronger
+    return [sys.executable, "-m", "hermes_tui", "doctor", "--json"], environment
 
 
 def _home(named: str | None) -> tuple[Any, dict[str, str]]:
@@ -128,8 +139,9 @@ def _record(found: list[Finding], wanted: Wanted, done: list[str]) -> dict[str, 
     }
 
 
-def _remember(record: dict[str, Any], state: StateDir) -> None:
+def _remember(record: dict[str, Any], found: list[Finding], state: StateDir) -> None:
     """For panes; a folder that is not there is not made for it."""
+    from hermes_tui.doctor.finding import Verdict
     from hermes_tui.journal import checkup
     from hermes_tui.journal.desk import Desk
 
@@ -138,7 +150,17 @@ def _remember(record: dict[str, Any], state: StateDir) -> None:
     try:
         with Desk(state) as desk:
             checkup.remember(
-                desk, bad=record["bad"], warn=record["warn"], first_fix=record["first_fix"] or ""
+                desk,
+                bad=record["bad"],
+                warn=record["warn"],
+                first_fix=record["first_fix"] or "",
+                troubles=[
+                    checkup.Trouble(
+                        each.verdict, each.name, each.finding, "" if each.fix is None else each.fix.first()
+                    )
+                    for each in sorted(found, key=lambda each: each.verdict is not Verdict.BAD)
+                    if each.verdict in (Verdict.BAD, Verdict.WARN)
+                ],
             )
     except StateError as error:
         click.echo(f"Note: {neutral.line(str(error))}", err=True)

@@ -23,6 +23,7 @@ from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
+from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import (
@@ -43,6 +44,7 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.screens.doctor import DoctorScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
@@ -61,7 +63,7 @@ _RECENT_NS = 3600 * 10**9
 
 class TraceApp(App[None]):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
-    alone; else it is closed in the end. `attention` None: nobody is called.
+    alone; else it is closed in the end. `attention` None: nobody is called. `examination` None: no doctor.
     """
 
     CSS_PATH = "app.tcss"
@@ -77,6 +79,7 @@ class TraceApp(App[None]):
         Binding("s", "sessions", "Sessions"),
         Binding("left_square_bracket", "session(1)", "Older session"),
         Binding("right_square_bracket", "session(-1)", "Newer session"),
+        Binding("d", "doctor", "What the doctor found"),
         Binding("w", "raw", "Wrappers and placeholders"),
         Binding("x", "full", "More of long values"),
         Binding("tab", "side", "To the details and back", priority=True),
@@ -88,6 +91,7 @@ class TraceApp(App[None]):
     def __init__(
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
+        examination: Examination | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
@@ -97,6 +101,7 @@ class TraceApp(App[None]):
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
         self._state = state
+        self._examination = examination
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message)
         self._watch = watch
@@ -119,7 +124,7 @@ class TraceApp(App[None]):
         self._header = Header(self.glyphs)
         self._footer = Footer(self.glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
-        self._empty = Empty(self._watched, id="empty")
+        self._empty = Empty(self._watched, state, id="empty")
         self._tree = TraceTree(self.shown.tree, id="tree")
         self._commands = CommandList(self.shown.commands, id="commands")
         self._proof = DeliveryView(self.glyphs, id="delivery")
@@ -159,6 +164,8 @@ class TraceApp(App[None]):
             self._supervision.stop()
         if self._calling is not None:
             self._calling.stop()
+        if self._examination is not None:
+            self._examination.stop()
         self._reading.close()
 
     # --- what arrives
@@ -473,6 +480,9 @@ class TraceApp(App[None]):
         if session is not None and session != self.shown.id:
             self._chosen = session != self._newest
             self._show_now(session)
+
+    def action_doctor(self) -> None:
+        self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
         owners = (TraceTree, RowList, DeliveryView, DetailsScreen, TraceApp)

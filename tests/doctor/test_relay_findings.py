@@ -30,6 +30,7 @@ from tests.doctor.stage import Stage, is_well
 from tests.fake_mlflow import JSON
 from tests.processes import DEADLINE_S, Reply, clean_environment, counts
 from tests.support import wait_for
+from tests.tui.terminal import Terminal
 
 pytestmark = pytest.mark.process
 
@@ -111,6 +112,24 @@ def test_text_names_proof_and_fix_under_the_pages_headings(stage: Stage) -> None
         r"✗ relay +No relay runs.*\n +proof  .*\n +fix .*\n +\$ hermes-trace-tui doctor --fix", done.stdout
     )
     assert headings[4].startswith("1 thing is wrong. 1 warning. First: hermes-trace-tui doctor --fix")
+
+
+def test_a_pane_in_which_nothing_arrives_sends_for_the_doctor(stage: Stage) -> None:
+    """What is there is said at once, and what a new look finds; the probe does not become its session."""
+    stage.otel(sample_rate=0)
+    command = [sys.executable, "-m", "hermes_tui"]
+    environment = {**os.environ, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    with Terminal(command, size=(80, 30), environment=environment) as pane:
+        pane.shows("No spans yet", "doctor  not asked yet (d shows)")
+        pane.send("d")
+        pane.shows("Doctor  not asked yet")
+        pane.send("r")
+        pane.shows("✗ sampling: no turn is traced", "→ write `sample_rate: 1.0` into ", "Doctor  1 finding, ")
+        pane.send("\x1b")
+        pane.shows("No spans yet", "doctor  1 finding, ")
+        pane.send("q")
+        assert pane.wait() == 0
+    assert [each.plain() for each in stage.mlflow.posts], "the probe went the whole way"
 
 
 def test_wrong_usage_is_2(stage: Stage) -> None:

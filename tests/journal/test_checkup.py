@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from hermes_tui.journal.checkup import remember, summary
+from hermes_tui.journal.checkup import Trouble, last, remember, summary
 from hermes_tui.journal.desk import _STEPS, Desk
 from hermes_tui.journal.files import StateDir
 
@@ -21,6 +21,23 @@ def test_the_last_examination_is_kept_and_no_other(state: StateDir) -> None:
     assert found is not None
     assert (found.bad, found.warn, found.first_fix) == (2, 1, "x" * 500)
     assert 0 <= found.age_s < 60
+
+
+def test_what_is_wrong_is_kept_with_it(state: StateDir) -> None:
+    assert last(state) is None
+    assert not state.desk.exists()
+    trouble = Trouble("bad", "relay", "y" * 1_000, "")
+    with Desk(state) as desk:
+        remember(desk, bad=1, warn=0, first_fix="", troubles=[trouble] * 100)
+        found = last(state)
+        assert found is not None
+        assert found.troubles == (trouble._replace(finding="y" * 500),) * 30
+        desk.keep(
+            "doctor", {"bad": 1, "warn": 0, "first_fix": "", "troubles": [["bad"], "x", ["a", 1, "c", "d"]]}
+        )
+    found = last(state)
+    assert found is not None
+    assert found.troubles == ()
 
 
 def test_a_clock_that_leapt_back_makes_no_negative_age(state: StateDir) -> None:
