@@ -120,7 +120,7 @@ def test_a_session_that_was_purged_while_it_was_shown_has_no_rows() -> None:
     shown.begin()
     shown.refresh(NOW)
     assert (len(shown.tree), len(shown.commands)) == (0, 0)
-    with pytest.raises(IndexError, match="^0$"):
+    with pytest.raises(IndexError, match=r"^0$"):
         shown.tree.row(0)
     shown.add(turn_with(2))
     shown.refresh(NOW)
