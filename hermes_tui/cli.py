@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hermes_tui.hermes.state_db import Watch
 
 DEMO = "demo.otlp.jsonl"
+DEMO_HOME = "hermes"  # of the Hermes that the demo plays, in its state folder
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,15 +120,21 @@ def demo(speed: float) -> None:
     need_terminal()
     from importlib import resources
 
+    from hermes_tui.hermes.home import Home
+    from hermes_tui.hermes.state_db import Watch
     from hermes_tui.relay.launch import LaunchError, private_relay
 
     # Closing the terminal or a plain kill must clean up as leaving the pane does, also before it opens.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
     try:
-        recording = resources.files("hermes_tui.recordings").joinpath(DEMO)
-        with resources.as_file(recording) as file, private_relay(play=file, speed=speed) as state:
-            code = run_pane(state, supervisor=None)
+        recordings = resources.files("hermes_tui.recordings")
+        with (
+            resources.as_file(recordings) as folder,
+            private_relay(play=folder / DEMO, speed=speed) as state,
+        ):
+            home = Home("demo", state.path / DEMO_HOME)
+            code = run_pane(state, supervisor=None, watch=Watch(find=lambda: [home]))
     except (LaunchError, StateError) as error:
         fail(str(error))
     sys.exit(code)
@@ -155,6 +162,7 @@ def relay(
 
     from hermes_tui.relay.lock import AlreadyRunning, Running, find
     from hermes_tui.relay.logs import to_standard_error
+    from hermes_tui.relay.rehearsal import beside, rehearse
     from hermes_tui.relay.replay import replay
     from hermes_tui.relay.service import Lifeline, RelayError, serve
 
@@ -168,8 +176,12 @@ def relay(
         click.echo(f"{where}, MLflow {running.destination or 'not configured'}", err=True)
 
     async def companion(address: str) -> None:
-        if play is not None:
-            await replay([play], f"http://{address}", speed=speed, now=True, token=own_token(chosen))
+        assert play is not None
+        token = own_token(chosen)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(replay([play], f"http://{address}", speed=speed, now=True, token=token))
+            if beside(play).exists():
+                tasks.create_task(rehearse(beside(play), state.path / DEMO_HOME, speed=speed))
 
     try:
         asyncio.run(

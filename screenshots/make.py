@@ -9,20 +9,29 @@ import argparse
 import asyncio
 import json
 import re
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 from textual.pilot import Pilot
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.state_db import Watch
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import SpanKey
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Envelope, Writer
 from hermes_tui.model.span import Delivery
 from hermes_tui.otlp.codec import PROTOBUF, Request, moved
+from hermes_tui.relay.rehearsal import beside
 from hermes_tui.relay.replay import Recorded, read_recording
 from hermes_tui.tui.app import TraceApp
+from tests.hermes_process import HermesProcess, hermes_process
+from tests.state_player import StateEvent
+from tests.state_player import moved as moved_rows
 
 HERE = Path(__file__).parent
 RECORDINGS = HERE.parent / "tests" / "recordings"
@@ -35,11 +44,23 @@ SAID = {"state": "OK", "duration_s": 18.699, "input_tokens": 113_692, "output_to
 REFUSED = "refused with 422: Failed to convert OTLP span"
 
 
-def fill(writer: Writer, requests: list[Recorded], until_s: float) -> None:
-    """Store the recording as if `until_s` seconds of it had passed just now."""
-    begin = requests[0].wall_s - requests[0].at_s
-    until_s = min(until_s, requests[-1].at_s)
-    shift = int((time.time() - until_s - begin) * 1e9)
+def shift_of(requests: list[Recorded], until_s: float) -> float:
+    """Seconds by which the recording is moved, so that `until_s` seconds of it have passed just now."""
+    return time.time() - min(until_s, requests[-1].at_s) - requests[0].wall_s + requests[0].at_s
+
+
+def commit(hermes: HermesProcess, home: Path, until_s: float, shift_s: float) -> None:
+    """Hermes' own records of the demo, up to that moment."""
+    hermes.begin(home)
+    rows = [StateEvent(**json.loads(line)) for line in beside(DEMO).read_text("utf-8").splitlines()]
+    for event in moved_rows(rows, shift_s):
+        if event.t <= until_s:
+            hermes.commit(event)
+
+
+def fill(writer: Writer, requests: list[Recorded], until_s: float, shift_s: float) -> None:
+    """Store what came in the first `until_s` seconds."""
+    shift = int(shift_s * 1e9)
     for request in requests:
         if request.path == "/v1/traces" and request.at_s <= until_s:
             # The recordings' prompts begin with a tag for the scripted model; blanks keep the lengths right.
@@ -79,18 +100,25 @@ def note(writer: Writer, statement: str, row: tuple[object, ...]) -> None:
     writer.do(lambda pen: pen.connection.execute(statement, row) and None).result()
 
 
-async def picture(name: str, requests: list[Recorded], until_s: float, keys: list[str], width: str) -> str:
+async def picture(
+    hermes: HermesProcess, name: str, recording: Path, until_s: float, keys: list[str], width: str
+) -> str:
     """The pane's screen as SVG."""
+    requests = read_recording(recording)
+    shift_s = shift_of(requests, until_s)
     with tempfile.TemporaryDirectory() as folder:
-        state = StateDir(Path(folder))
+        state, home = StateDir(Path(folder) / "state"), Path(folder) / "hermes"
+        watch = Watch(find=lambda: [Home("default", home)]) if recording == DEMO else None
+        if watch is not None:
+            commit(hermes, home, until_s, shift_s)
         writer = Writer(state, forward=True)
         try:
-            fill(writer, requests, until_s)
+            fill(writer, requests, until_s, shift_s)
             with Reader(state.journal) as reader:
                 while reader.indexed()[0] != reader.indexed()[1]:
                     await asyncio.sleep(0.01)
                 deliver(writer, reader, refused=name == "delivery")
-            app = TraceApp(state)
+            app = TraceApp(state, watch=watch)
             async with app.run_test(size=SIZES[width]) as pilot:
                 await settled(app, pilot, state)
                 for key in keys:
@@ -109,7 +137,8 @@ async def settled(app: TraceApp, pilot: Pilot[None], state: StateDir) -> None:
             await pilot.pause()
             done, last = reader.indexed()
             counted = app.shown.totals.spans
-            if done == last and counted and counted == sum(reader.counts().values()):
+            told = app.live.sessions() or app._watch is None
+            if told and done == last and counted and counted == sum(reader.counts().values()):
                 await pilot.pause()
                 return
             if time.monotonic() > deadline:
@@ -123,8 +152,8 @@ def plain_fonts(svg: str) -> str:
 
 
 PICTURES = (
-    ("mid-turn", DEMO, 10.0, [], "60"),
-    ("mid-turn", DEMO, 10.0, [], "120"),
+    ("mid-turn", DEMO, 9.8, [], "60"),
+    ("mid-turn", DEMO, 9.8, [], "120"),
     ("done", DEMO, 1e9, ["f"], "60"),
     ("done", DEMO, 1e9, ["up", "up", "up", "up", "up", "up", "up", "up"], "120"),
     ("commands", DEMO, 1e9, ["2"], "60"),
@@ -134,8 +163,13 @@ PICTURES = (
 
 
 async def make(png: Path | None) -> None:
+    with hermes_process() as hermes:
+        await make_all(hermes, png)
+
+
+async def make_all(hermes: HermesProcess, png: Path | None) -> None:
     for name, recording, until_s, keys, width in PICTURES:
-        svg = plain_fonts(await picture(name, read_recording(recording), until_s, keys, width))
+        svg = plain_fonts(await picture(hermes, name, recording, until_s, keys, width))
         file = HERE / f"{name}-{width}.svg"
         file.write_text(svg, encoding="utf-8")
         print(file.name)

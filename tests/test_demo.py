@@ -23,6 +23,7 @@ from tests.tui.terminal import SIZES, Terminal
 pytestmark = pytest.mark.process
 
 ANY_COMMAND = re.compile(r"^\s+\$ \S", re.MULTILINE)
+RUNNING_ROW = re.compile(r"\$ for i in .*[◐◓◑◒] +\d")
 COMMAND_ROW = re.compile(r"^\s+\$ cat <<'X' \| sort", re.MULTILINE)
 TURN_DONE = re.compile(r"^\s*▾ 1 .*✓ +\d+s", re.MULTILINE)
 SESSION_DONE = "✓ completed"
@@ -91,10 +92,11 @@ def test_the_demo_plays_and_q_ends_it(folder: Path, size: tuple[int, int]) -> No
 
 
 def test_the_demo_is_seen_while_it_runs(folder: Path) -> None:
-    """At its own pace the turn is open and counted up before it is done."""
+    """At its own pace: the prompt at once, what runs while it runs, before any span tells of it."""
     with Terminal(demo(), size=(60, 20), environment=environment_of(folder)) as terminal:
-        terminal.shows("(turn in progress)", "● running")
+        terminal.shows("Exercise the shell", "● running")
         assert SESSION_DONE not in terminal.text
+        terminal.until(lambda: RUNNING_ROW.search(terminal.text))
         terminal.until(lambda: COMMAND_ROW.search(terminal.text))
         terminal.send("q")
         assert terminal.wait() == 0

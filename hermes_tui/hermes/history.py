@@ -16,10 +16,9 @@ from hermes_tui.hermes import state_query
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.hermes.state_query import Schema
-from hermes_tui.model.copies import Copies
-from hermes_tui.model.live import SUBAGENT, Live, LiveSession
+from hermes_tui.model.live import Live, LiveSession
 from hermes_tui.model.results import COMMAND_TOOLS
-from hermes_tui.model.state_rows import MessageRow
+from hermes_tui.model.state_rows import StateRow
 
 T = TypeVar("T")
 
@@ -30,11 +29,10 @@ _WHOLE = frozenset({*COMMAND_TOOLS, None})
 
 
 class _Place(NamedTuple):
-    """A session in a home: the ids of its messages, and of calls in the session that it goes on from."""
+    """A session in a home, and the ids of its messages."""
 
     home: Home
     ids: list[int]
-    before: set[str]
 
 
 class History:
@@ -51,17 +49,15 @@ class History:
     def find(self, sessions: Collection[str], *, subagents: bool = False) -> set[str]:
         """Look for sessions, and for all subagents of theirs; those that have any messages."""
 
-        def look(connection: sqlite3.Connection) -> dict[str, tuple[list[int], set[str]]]:
+        def look(connection: sqlite3.Connection) -> dict[str, list[int]]:
             schema = Schema(connection)
             below = schema.subagents(connection, sessions) if subagents else []
-            found = schema.numbers(connection, {*sessions, *below})
-            before = _calls_before(connection, schema, found)
-            return {session: (ids, before.get(session, set())) for session, ids in found.items()}
+            return schema.numbers(connection, {*sessions, *below})
 
         self._found = {}
         for home in self._homes:
-            for session, place in (self._ask(home, look) or {}).items():
-                self._found.setdefault(session, []).append(_Place(home, *place))
+            for session, ids in (self._ask(home, look) or {}).items():
+                self._found.setdefault(session, []).append(_Place(home, ids))
         return set(self._found)
 
     def read(self) -> Iterator[LiveSession]:
@@ -119,29 +115,18 @@ class History:
         return None
 
 
-def _calls_before(
-    connection: sqlite3.Connection, schema: Schema, sessions: Collection[str]
-) -> dict[str, set[str]]:
-    """Ids of the calls in the session that each one goes on from, where there is such a one."""
-    rows = schema.described(connection, sessions).values()
-    told = (state_query.session_row("", 0, raw) for raw in rows)
-    parents = {row.id: row.parent for row in told if row.parent and row.source != SUBAGENT}
-    calls = {parent: schema.call_ids(connection, parent) for parent in set(parents.values())}
-    return {session: calls[parent] for session, parent in parents.items()}
-
-
-def _rows_of(home: Home, places: dict[str, _Place]) -> Callable[[sqlite3.Connection], list[MessageRow]]:
-    """Reads the messages of some sessions, without what Hermes wrote a second time."""
+def _rows_of(home: Home, places: dict[str, _Place]) -> Callable[[sqlite3.Connection], list[StateRow]]:
+    """Reads the messages of some sessions, and what was in those that they go on from."""
     ids = sorted(number for place in places.values() for number in place.ids)
 
-    def read(connection: sqlite3.Connection) -> list[MessageRow]:
-        copies = {session: Copies(place.before) for session, place in places.items()}
-        rows: list[MessageRow] = []
-        for raw in Schema(connection, _VALUE_BYTES).numbered(connection, ids):
-            row = state_query.message_row(home.name, 1, raw, _WHOLE)
-            fresh = copies[row.session].fresh(row, archived=state_query.archived(raw))
-            if fresh is not None:
-                rows.append(fresh)
-        return rows
+    def read(connection: sqlite3.Connection) -> list[StateRow]:
+        schema = Schema(connection, _VALUE_BYTES)
+        rows: list[StateRow] = []
+        for raw in schema.described(connection, places).values():
+            described = state_query.session_row(home.name, 1, raw)
+            if (before := state_query.before_row(connection, schema, described)) is not None:
+                rows.append(before)
+        messages = schema.numbered(connection, ids)
+        return [*rows, *(state_query.message_row(home.name, 1, raw, _WHOLE) for raw in messages)]
 
     return read

@@ -19,17 +19,13 @@ from hermes_tui.hermes import state_query
 from hermes_tui.hermes.home import Home, homes
 from hermes_tui.hermes.registers import Openers, Processes, Registers
 from hermes_tui.hermes.state_file import StateFile
-from hermes_tui.hermes.state_query import RawSession, Schema
-from hermes_tui.model.state_rows import Forgotten, HolderRow, HomeRow, MessageRow, StateRow
+from hermes_tui.hermes.state_query import Schema
+from hermes_tui.hermes.state_reading import Reading, Seen
+from hermes_tui.model.state_rows import Forgotten, HolderRow, HomeRow, StateRow
 
 WINDOW = 2_000
 """Messages that the first look takes in, over all sessions of a database."""
 
-_SESSIONS = 40  # of which a first look tells
-_HOT = 8  # whose row is read again with every commit
-_WATCHED = 80  # whose row is read again with a commit after some seconds
-_WATCHED_S = 2.0
-_PINNED = 5_000  # messages of a session that was asked for
 _LOOK_S = 0.05  # between two looks at a file that is at rest
 _REGISTERS_S = 0.5
 _HOMES_S = 5.0
@@ -69,7 +65,7 @@ class StateDB:
         self._wanted: set[str] = set()
         self._pins: dict[str, None] = {}
         self._closed = False
-        self._seen = _Seen()
+        self._seen = Seen()
         self._fresh = 0
 
     @property
@@ -104,7 +100,7 @@ class StateDB:
             self._seen, self._fresh = seen, self._file.fresh
             return changes
         if not self._file.present and self._fresh != self._file.fresh:
-            self._seen, self._fresh = _Seen(), self._file.fresh
+            self._seen, self._fresh = Seen(), self._file.fresh
             return [Forgotten(self.home.name, self._revisions())]
         return []
 
@@ -114,28 +110,32 @@ class StateDB:
             self._pins[session] = None
             self._wanted = self._wanted | {session}
 
-    def result(self, session: str, call: str) -> str | None:
-        """The whole result of a call, by the model's id of it."""
-        return self._file.once(lambda connection: state_query.whole_result(connection, session, call))
+    def result(self, session: str, call: str, asked_ns: int = 0) -> str | None:
+        """The whole result of a call, by the model's id of it; where it used one again, by its time too."""
+        return self._file.once(
+            lambda connection: state_query.whole_result(connection, session, call, asked_ns)
+        )
 
-    def arguments(self, session: str, call: str) -> str | None:
+    def arguments(self, session: str, call: str, asked_ns: int = 0) -> str | None:
         """The whole arguments of a call, as JSON text."""
-        return self._file.once(lambda connection: state_query.whole_arguments(connection, session, call))
+        return self._file.once(
+            lambda connection: state_query.whole_arguments(connection, session, call, asked_ns)
+        )
 
     def close(self) -> None:
         self._file.close()
 
-    def _read(self, connection: sqlite3.Connection) -> tuple[_Seen, list[StateRow]]:
+    def _read(self, connection: sqlite3.Connection) -> tuple[Seen, list[StateRow]]:
         """All that is new to `self._seen`; changes nothing here, so that it may fail anywhere."""
         revision = self._revisions()
         seen, rows = self._seen.copy(), list[StateRow]()
         if self._file.fresh != self._fresh or not seen.still_there(connection):
-            seen = _Seen()
+            seen = Seen()
             if self._fresh:
                 rows.append(Forgotten(self.home.name, revision))
         if seen.schema is None or seen.schema.version != state_query.schema_version(connection):
             seen.schema = Schema(connection)
-        reading = _Reading(self.home.name, revision, connection, seen, seen.schema)
+        reading = Reading(self.home.name, revision, connection, seen, seen.schema)
         if seen.newest is None:
             reading.begin(self._window)
         reading.follow()
@@ -153,7 +153,7 @@ class StateDB:
         name = self.home.name
 
         def read(connection: sqlite3.Connection) -> list[StateRow]:
-            reading = _Reading(name, revision, connection, self._seen.copy(), schema)
+            reading = Reading(name, revision, connection, self._seen.copy(), schema)
             for session in wanted:
                 reading.whole(session)
             return reading.rows
@@ -172,125 +172,6 @@ class StateDB:
             return []
         self._closed = closed
         return [HomeRow(self.home.name, self._revisions(), closed)]
-
-
-class _Seen:
-    """What is known of a database: the newest message, and the sessions' rows as they were."""
-
-    def __init__(self) -> None:
-        self.schema: Schema | None = None
-        self.newest: int | None = None
-        self.owner = ""
-        self.sessions: dict[str, RawSession | None] = {}
-        self.described_s = float("-inf")
-        self.holders: dict[tuple[str, int], HolderRow] = {}
-
-    def copy(self) -> _Seen:
-        other = _Seen()
-        other.schema, other.newest, other.owner = self.schema, self.newest, self.owner
-        other.sessions, other.holders = dict(self.sessions), dict(self.holders)
-        other.described_s = self.described_s
-        return other
-
-    def still_there(self, connection: sqlite3.Connection) -> bool:
-        """Whether this is the database it was: the newest message is still the same one."""
-        if not self.newest:
-            return True
-        row = connection.execute("SELECT session_id FROM messages WHERE id = ?", (self.newest,)).fetchone()
-        return row is not None and row[0] == self.owner
-
-    def watch(self, session: str) -> None:
-        """Keep reading this session's row; the one that was quiet for longest makes room."""
-        self.sessions[session] = self.sessions.pop(session, None)
-        while len(self.sessions) > _WATCHED:
-            del self.sessions[next(iter(self.sessions))]
-
-
-class _Reading:
-    """One reading of a database into rows."""
-
-    def __init__(
-        self, home: str, revision: int, connection: sqlite3.Connection, seen: _Seen, schema: Schema
-    ) -> None:
-        self.rows: list[StateRow] = []
-        self._home, self._revision = home, revision
-        self._connection, self._seen, self._schema = connection, seen, schema
-
-    def begin(self, window: int) -> None:
-        """The first look: where the newest messages begin, and whose they are."""
-        newest = state_query.newest_messages(self._connection, window)
-        sessions = list(dict.fromkeys(session for _, session in newest))[:_SESSIONS]
-        for session in reversed([*sessions, *self._schema.newest_sessions(self._connection, 10)]):
-            self._seen.watch(session)
-        told = set(sessions)
-        oldest = min((name for name, session in newest if session in told), default=1)
-        self._seen.newest = oldest - 1
-
-    def follow(self) -> None:
-        """Messages that came since."""
-        seen = self._seen
-        while page := self._schema.after(self._connection, seen.newest or 0):
-            for raw in page:
-                row = state_query.message_row(self._home, self._revision, raw)
-                self.rows.append(row)
-                seen.newest, seen.owner = row.id, raw[1]
-                seen.watch(row.session)
-            if len(page) < state_query.PAGE:
-                return
-
-    def describe(self, now_s: float) -> None:
-        """Rows of the sessions table that changed, and sessions that are gone or lost messages.
-
-        Older versions of Hermes keep a long private text in each row, which SQLite has to skip page by
-        page: so only a few are looked at every time.
-        """
-        seen, schema = self._seen, self._schema
-        for session in schema.newest_sessions(self._connection, 3):
-            if session not in seen.sessions:
-                seen.watch(session)
-        looked_at = list(seen.sessions)
-        if now_s - seen.described_s < _WATCHED_S:
-            looked_at = looked_at[-_HOT:]
-        else:
-            seen.described_s = now_s
-        found = schema.described(self._connection, looked_at)
-        for session in looked_at:
-            known, raw = seen.sessions[session], found.get(session)
-            if raw is None:
-                if known is not None:
-                    del seen.sessions[session]
-                    self.rows.append(Forgotten(self._home, self._revision, session))
-                continue
-            if raw == known:
-                continue
-            seen.sessions[session] = raw
-            if known is not None and _lost_some(known, raw):
-                self.rows.append(Forgotten(self._home, self._revision, session))
-                self.whole(session)
-            self.rows.append(state_query.session_row(self._home, self._revision, raw))
-
-    def whole(self, session: str) -> None:
-        """All messages of a session, as far as they are bounded, and its row."""
-        found: list[MessageRow] = []
-        before = 2**63 - 1
-        while len(found) < _PINNED and (page := self._schema.before(self._connection, session, before)):
-            found += [state_query.message_row(self._home, self._revision, raw) for raw in page]
-            before = found[-1].id
-        self.rows += reversed(found)
-        for raw in self._schema.described(self._connection, [session]).values():
-            self.rows.append(state_query.session_row(self._home, self._revision, raw))
-
-    def hold(self, row: HolderRow) -> None:
-        """Who is in a turn, if that is news."""
-        known = self._seen.holders.get((row.session, row.pid))
-        if known is None or (known.alive, known.until_ns) != (row.alive, row.until_ns):
-            self._seen.holders[row.session, row.pid] = row
-            self.rows.append(row)
-
-
-def _lost_some(known: RawSession, raw: RawSession) -> bool:
-    (rewinds, count), (rewinds_now, count_now) = state_query.rewound(known), state_query.rewound(raw)
-    return rewinds_now != rewinds or count_now < count
 
 
 class Watch:
@@ -334,14 +215,14 @@ class Watch:
         for database in list(self._databases.values()):
             database.pin(session)
 
-    def result(self, session: str, call: str) -> str | None:
-        """The whole result of a call; from any thread."""
-        found = (database.result(session, call) for database in list(self._databases.values()))
+    def result(self, session: str, call: str, asked_ns: int = 0) -> str | None:
+        """The whole result of a call, of several of that id the one at `asked_ns`; from any thread."""
+        found = (database.result(session, call, asked_ns) for database in list(self._databases.values()))
         return next((text for text in found if text is not None), None)
 
-    def arguments(self, session: str, call: str) -> str | None:
+    def arguments(self, session: str, call: str, asked_ns: int = 0) -> str | None:
         """The whole arguments of a call, as JSON text; from any thread."""
-        found = (database.arguments(session, call) for database in list(self._databases.values()))
+        found = (database.arguments(session, call, asked_ns) for database in list(self._databases.values()))
         return next((text for text in found if text is not None), None)
 
     def close(self) -> None:

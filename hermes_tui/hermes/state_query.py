@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from hermes_tui.hermes.state_file import Unusable
+from hermes_tui.model.copies import told, unwrapped
 from hermes_tui.model.live import SUBAGENT
 from hermes_tui.model.shorten import as_json, shorten
 from hermes_tui.model.span import NANOSECONDS
-from hermes_tui.model.state_rows import CallRow, MessageRow, SessionRow
+from hermes_tui.model.state_rows import BeforeRow, CallRow, MessageRow, SessionRow
 
 RESULT_CHARS = 2_000  # of a tool's result or arguments that are kept
 PAGE = 200  # messages a statement returns at most
+_BEFORE = 5_000  # messages of a session that are looked at for what another took over
 _TEXT_CHARS = 4_000  # of a prompt or an answer
 _READ_BYTES = 256 * 1024  # of a single value that are read
 _NAMES = 500  # placeholders in one statement; SQLite allows at least 999
@@ -76,13 +79,6 @@ class Schema:
             f"SELECT {self._message} FROM messages WHERE id > ? ORDER BY id LIMIT ?", (message, PAGE)
         ).fetchall()
 
-    def before(self, connection: sqlite3.Connection, session: str, message: int) -> list[Any]:
-        """Raw messages of a session with a lower id, the newest first; a page at most."""
-        return connection.execute(
-            f"SELECT {self._message} FROM messages WHERE session_id = ? AND id < ? ORDER BY id DESC LIMIT ?",
-            (session, message, PAGE),
-        ).fetchall()
-
     def numbers(self, connection: sqlite3.Connection, sessions: Collection[str]) -> dict[str, list[int]]:
         """Ids of all messages of each session that has any, in order."""
         found: dict[str, list[int]] = {}
@@ -94,6 +90,27 @@ class Schema:
                 found.setdefault(_str(session), []).append(_int(number))
         return {session: sorted(ids) for session, ids in found.items()}
 
+    def first(self, connection: sqlite3.Connection, session: str) -> int | None:
+        """The id of a session's first message."""
+        (name,) = connection.execute(
+            "SELECT min(id) FROM messages WHERE session_id = ?", (session,)
+        ).fetchone()
+        return None if name is None else _int(name)
+
+    def newest(self, connection: sqlite3.Connection, session: str, message: int) -> int | None:
+        """The id of the newest message of a session up to an id."""
+        (name,) = connection.execute(
+            "SELECT max(id) FROM messages WHERE session_id = ? AND id <= ?", (session, message)
+        ).fetchone()
+        return None if name is None else _int(name)
+
+    def counts(self, connection: sqlite3.Connection, message: int) -> bool | None:
+        """Whether a message was neither archived nor taken back; None: it is gone."""
+        row = connection.execute(
+            f"SELECT {_named('active', self.messages)} FROM messages WHERE id = ?", (message,)
+        ).fetchone()
+        return None if row is None else row[0] is None or bool(row[0])
+
     def numbered(self, connection: sqlite3.Connection, ids: Sequence[int]) -> Iterator[Any]:
         """Raw messages by their ids, in that order as far as they are there; a page at a time."""
         for at in range(0, len(ids), PAGE):
@@ -102,15 +119,6 @@ class Schema:
                 f"SELECT {self._message} FROM messages WHERE id IN ({_places(some)}) ORDER BY id", some
             )
             yield from rows.fetchall()
-
-    def call_ids(self, connection: sqlite3.Connection, session: str) -> set[str]:
-        """The models' ids of all calls in a session that were answered."""
-        if "tool_call_id" not in self.messages:
-            return set()
-        rows = connection.execute(
-            "SELECT DISTINCT tool_call_id FROM messages WHERE session_id = ? AND role = 'tool'", (session,)
-        ).fetchall()
-        return {_str(row[0]) for row in rows if row[0]}
 
     def subagents(self, connection: sqlite3.Connection, sessions: Collection[str]) -> list[str]:
         """Ids of the sessions that are subagents of these, of any depth."""
@@ -176,29 +184,39 @@ def newest_messages(connection: sqlite3.Connection, limit: int) -> list[tuple[in
     return [(_int(name), _str(session)) for name, session in rows]
 
 
-def whole_result(connection: sqlite3.Connection, session: str, call: str) -> str | None:
-    """The whole result of a call."""
+def whole_result(connection: sqlite3.Connection, session: str, call: str, asked_ns: int = 0) -> str | None:
+    """The whole result of a call that was asked for at `asked_ns`, as far as that is known."""
+    asked, _ = _asking(connection, session, call, asked_ns)
+    # What is written later under the same id answers another call, or is a shortened copy.
     row = connection.execute(
-        "SELECT content FROM messages WHERE session_id = ? AND tool_call_id = ? ORDER BY id DESC LIMIT 1",
-        (session, call),
+        "SELECT content FROM messages WHERE session_id = ? AND tool_call_id = ? AND role = 'tool' "
+        "ORDER BY id < ?, id LIMIT 1",
+        (session, call, asked),
     ).fetchone()
     return None if row is None else content(row[0])
 
 
-def whole_arguments(connection: sqlite3.Connection, session: str, call: str) -> str | None:
-    """The whole arguments of a call, as JSON text."""
+def whole_arguments(connection: sqlite3.Connection, session: str, call: str, asked_ns: int = 0) -> str | None:
+    """The whole arguments of a call that was asked for at `asked_ns`, as JSON text."""
+    return _asking(connection, session, call, asked_ns)[1]
+
+
+def _asking(connection: sqlite3.Connection, session: str, call: str, asked_ns: int) -> tuple[int, str | None]:
+    """The message that asked for a call, and the arguments in it: of several the nearest in time, and of
+    those the first, of which the others are copies.
+    """
     rows = connection.execute(
-        "SELECT tool_calls FROM messages WHERE session_id = ? AND instr(tool_calls, ?) > 0 "
-        "ORDER BY id DESC LIMIT 5",
+        "SELECT id, timestamp, tool_calls FROM messages WHERE session_id = ? AND instr(tool_calls, ?) > 0",
         (session, call),
     ).fetchall()
-    calls = (each for row in rows for each in _calls(row[0], lambda _, arguments: arguments))
-    return next((each.arguments for each in calls if each.id == call), None)
-
-
-def archived(raw: Sequence[Any]) -> bool:
-    """Whether Hermes archived a message, as `Schema.after` selects it, when it compacted the conversation."""
-    return bool(raw[MESSAGE_COLUMNS.index("compacted")])
+    found = [
+        (abs(moment(at) - asked_ns) if asked_ns else 0, _int(name), each.arguments)
+        for name, at, calls in rows
+        for each in _calls(calls, lambda _, arguments: arguments)
+        if each.id == call
+    ]
+    _, name, arguments = min(found, key=lambda each: each[:2], default=(0, 0, None))
+    return name, arguments
 
 
 def message_row(
@@ -211,8 +229,11 @@ def message_row(
      text, size, calls) = raw  # fmt: skip
     text = content(text)
     role = _str(role)
+    aside = bool(summary) or bool(observed) or _str(kind) in _ASIDES
     if role != "tool":
-        text = text[:_TEXT_CHARS]
+        said, own = unwrapped(text)
+        aside = own or (aside and said == text)  # a summary may have been put around what was asked
+        text = said[:_TEXT_CHARS]
     elif (_str(tool) or None) not in whole:
         text = shorten(text, RESULT_CHARS)
 
@@ -233,8 +254,27 @@ def message_row(
         at_ns=moment(at),
         finish_reason=_str(finish) or None,
         active=active is None or bool(active) or bool(compacted),
-        summary=bool(summary) or bool(observed) or _str(kind) in _ASIDES,
+        archived=bool(compacted),
+        summary=aside,
     )
+
+
+def before_row(
+    connection: sqlite3.Connection, schema: Schema, session: SessionRow, after: int = 0
+) -> BeforeRow | None:
+    """What was there of the session that another one goes on from; None when it goes on from none, or has
+    no message itself, or its first not `after` this one.
+    """
+    if session.parent is None or session.source == SUBAGENT:
+        return None
+    first = schema.first(connection, session.id)
+    if first is None or first <= after:
+        return None
+    there = schema.numbers(connection, [session.parent]).get(session.parent, [])
+    ids = there[: bisect_left(there, first)][-_BEFORE:]
+    rows = (message_row(session.home, session.revision, raw) for raw in schema.numbered(connection, ids))
+    parts = tuple((row.at_ns, each) for row in rows if row.active for each in told(row))
+    return BeforeRow(session.home, session.revision, session.id, parts)
 
 
 def session_row(home: str, revision: int, raw: RawSession) -> SessionRow:

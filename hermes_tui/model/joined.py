@@ -99,7 +99,7 @@ class Joined:
         works = self._works.setdefault(self.session, {})
         spans, records = self._places.update(
             turns,
-            own.turns if own is not None else [],
+            own.in_time() if own is not None else [],
             since,
             [key for owner, key in again if owner == self.session and not isinstance(key[0], bytes)],
             lambda key: works[key].homes if key in works else (),
@@ -126,9 +126,9 @@ class Joined:
         self, owner: str, part: LiveSession | None, moved: list[Stretch], dirty: Collection[bytes]
     ) -> tuple[set[AnyTurnKey], int | None]:
         """Join anew what can have changed of one session: the keys of its works, and from which record on."""
-        turns = part.turns if part is not None else []
+        turns = part.in_time() if part is not None else []
         works = self._works.setdefault(owner, {})
-        keys, since = self._changed_records(owner, part, works)
+        keys, since = self._changed_records(owner, part, turns, works)
         again = {at for at, turn in enumerate(turns[since:], since) if turn.key in keys} if keys else set()
         for first, last in moved if turns else ():
             # The first of them also has what began a little before it.
@@ -148,22 +148,18 @@ class Joined:
         return keys, since if since < _FOREVER else None
 
     def _changed_records(
-        self, owner: str, part: LiveSession | None, works: dict[AnyTurnKey, Work]
+        self, owner: str, part: LiveSession | None, turns: list[LiveTurn], works: dict[AnyTurnKey, Work]
     ) -> tuple[set[AnyTurnKey], int]:
         """Keys of the records that changed, came or went, or whose next one did; the first one's place."""
-        turns = part.turns if part is not None else []
         version = (part.home, part.version) if part is not None else ("", 0)
         before = self._seen.get(owner, ("", 0))
         if before == version:
             return set(), _FOREVER
         self._seen[owner] = version
         since = before[1] if before[0] == version[0] else 0
-        at = len(turns)
-        while at and turns[at - 1].version > since:  # changes are at the end, else everything was folded anew
-            at -= 1
-        if part is not None and part.begun > since:
-            at = 0
-        at = max(0, at - 1)
+        changed = part.changed(since) if part is not None else []
+        at = bisect_left(turns, min((turn.asked_ns for turn in changed), default=_FOREVER), key=_asked)
+        at = max(0, at - 1)  # the one before ends where this one begins
         keys: set[AnyTurnKey] = {turn.key for turn in turns[at:]}
         if at == 0:
             gone = {key for key, work in works.items() if work.live is not None and key not in keys}
@@ -267,7 +263,8 @@ class Joined:
             if above is None or not above.turns:
                 return None
             started = part.row.started_ns if part.row is not None else 0
-            turn = above.turns[max(0, bisect_right(above.turns, started, key=_asked) - 1)]
+            turns = above.in_time()
+            turn = turns[max(0, bisect_right(turns, started, key=_asked) - 1)]
             if found is None:
                 calls = [call for call in turn.calls if call.tool == DELEGATE and call.asked_ns <= started]
                 found = calls[-1].key if calls else None

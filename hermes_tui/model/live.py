@@ -6,14 +6,14 @@ the order in which Hermes wrote them cost what is new, others have their session
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
 from hermes_tui.model.jobs import Job, JobBook
-from hermes_tui.model.live_turns import STOPPED, TEXT, CallNames, LiveStep, LiveTurn
+from hermes_tui.model.live_turns import STOPPED, TEXT, CallNames, LiveStep, LiveTurn, TurnKey
+from hermes_tui.model.messages import Messages
 from hermes_tui.model.state_rows import (
+    BeforeRow,
     Forgotten,
     HolderRow,
     HomeRow,
@@ -22,36 +22,11 @@ from hermes_tui.model.state_rows import (
     SessionRow,
     StateRow,
 )
+from hermes_tui.model.sums import NOTHING, Sums, sums_of
 
 SUBAGENT = "subagent"
 _STEPS = 500  # model calls whose own tokens are kept
 _TOGETHER = 2  # looks between which a model call's answer and its tokens are read
-
-
-class Sums(NamedTuple):
-    """Tokens and cost (US dollars); of a session so far, or of one model call."""
-
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    reasoning_tokens: int
-    cost: float | None
-
-    def since(self, before: Sums) -> Sums:
-        """What came on top of `before`; what was not known then counts as 0."""
-        cost = None if self.cost is None else max(0.0, self.cost - (before.cost or 0.0))
-        return Sums(
-            max(0, self.input_tokens - before.input_tokens),
-            max(0, self.output_tokens - before.output_tokens),
-            max(0, self.cache_read_tokens - before.cache_read_tokens),
-            max(0, self.cache_write_tokens - before.cache_write_tokens),
-            max(0, self.reasoning_tokens - before.reasoning_tokens),
-            cost,
-        )
-
-
-_NOTHING = Sums(0, 0, 0, 0, 0, 0.0)
 
 
 class LiveSession:
@@ -67,17 +42,26 @@ class LiveSession:
         self.turns: list[LiveTurn] = []
         self.holders: dict[int, HolderRow] = {}
         self.last_ns = 0
-        self._rows: dict[int, MessageRow] = {}
-        self._ids: list[int] = []
-        self._folded = 0  # id of the newest row that is in `turns`
+        self.messages = Messages()
         self._sums: dict[int, tuple[int, Sums]] = {}
         self._first: dict[int, int] = {}  # the look that first told of so many model calls
+        self._looks: dict[int, list[int]] | None = None  # the same by look
         self._begin()
 
     @property
     def parent(self) -> str | None:
         """The session that this one is a subagent of."""
         return self.row.parent if self.row is not None and self.row.source == SUBAGENT else None
+
+    def in_time(self) -> list[LiveTurn]:
+        """The turns by when they were asked; the clock may have been set back between two of them."""
+        return sorted(self.turns, key=lambda turn: turn.asked_ns) if self._back else self.turns
+
+    def changed(self, since: int) -> list[LiveTurn]:
+        """The turns that changed since it had this version, the newest first."""
+        if self.begun > since:
+            return self.turns[::-1]
+        return list(takewhile(lambda turn: turn.version > since, reversed(self.turns)))
 
     @property
     def heard_ns(self) -> int:
@@ -95,25 +79,33 @@ class LiveSession:
     @property
     def sums(self) -> Sums | None:
         """Tokens and cost of the session so far."""
-        return None if self.row is None else _sums(self.row)
+        return None if self.row is None else sums_of(self.row)
 
     def steps(self) -> list[Sums]:
         """Tokens and cost of each model call, the oldest first; only of calls that were seen coming."""
-        known = {0: _NOTHING} | {count: sums for count, (_, sums) in self._sums.items()}
+        known = {0: NOTHING} | {count: sums for count, (_, sums) in self._sums.items()}
         return [known[count].since(known[count - 1]) for count in sorted(known) if count - 1 in known]
 
     def spent(self, step: LiveStep) -> Sums | None:
         """Tokens and cost of a model call: what was first told of at the time of its answer."""
-        near = [(abs(look - step.revision), count) for count, look in self._first.items()]
-        for away, count in sorted(near):
-            if away > _TOGETHER:
-                return None
+        for count in self._told_near(step.revision):
             if (sums := self._sums.get(count)) is None:
                 continue
             before = self._sums.get(count - 1)
             if before is not None or count == 1:
-                return sums[1].since(before[1] if before is not None else _NOTHING)
+                return sums[1].since(before[1] if before is not None else NOTHING)
         return None
+
+    def _told_near(self, revision: int) -> Iterator[int]:
+        """How many model calls there were at the looks near this one, the nearest first."""
+        if self._looks is None:
+            self._looks = {}
+            for count, look in sorted(self._first.items()):
+                self._looks.setdefault(look, []).append(count)
+        for away in range(_TOGETHER + 1):
+            yield from sorted(
+                count for look in {revision - away, revision + away} for count in self._looks.get(look, ())
+            )
 
     def jobs(self, listed: Iterable[JobRow] = (), *, closed: bool = False) -> list[Job]:
         """Its background jobs, the oldest first; `closed`: no Hermes has its home's database open."""
@@ -127,29 +119,16 @@ class LiveSession:
     def owns_job(self, job: str) -> bool:
         return self._book.knows(job)
 
-    def take(self, row: MessageRow) -> None:
-        known = self._rows.get(row.id)
-        if known is not None and not _newer(row, known):
-            return
-        self._rows[row.id] = row
-        if known is not None:
-            if replace(known, revision=row.revision) != row:
-                self._folded = -1
-        elif not self._ids or row.id > self._ids[-1]:
-            self._ids.append(row.id)
-        else:
-            insort(self._ids, row.id)
-            self._folded = -1
-
     def describe(self, row: SessionRow) -> None:
         """Take what the sessions table says."""
         if self.row is None or _newer(row, self.row):
             self.row = row
             self.version += 1
         known = self._sums.get(row.api_calls)
+        self._looks = None
         self._first[row.api_calls] = min(self._first.get(row.api_calls, row.revision), row.revision)
-        if known is None or (row.revision, repr(_sums(row))) > (known[0], repr(known[1])):
-            self._sums[row.api_calls] = row.revision, _sums(row)
+        if known is None or (row.revision, repr(sums_of(row))) > (known[0], repr(known[1])):
+            self._sums[row.api_calls] = row.revision, sums_of(row)
             while len(self._sums) > _STEPS:
                 del self._sums[min(self._sums)]
             while len(self._first) > _STEPS:
@@ -163,56 +142,53 @@ class LiveSession:
 
     def forget(self, revision: int) -> None:
         """Drop what was read before `revision`."""
-        self._rows = {name: row for name, row in self._rows.items() if row.revision >= revision}
-        self._ids = sorted(self._rows)
+        self.messages.forget(revision)
         self._sums = {count: known for count, known in self._sums.items() if known[0] >= revision}
         self._first = {count: look for count, look in self._first.items() if look >= revision}
+        self._looks = None
         self.holders = {pid: row for pid, row in self.holders.items() if row.revision >= revision}
         if self.row is not None and self.row.revision < revision:
             self.row = None
-        self._folded = -1
 
     def fold(self) -> None:
         """Bring the turns up to date with the rows."""
-        if self._folded < 0:
+        if self.messages.stale:
             self._begin()
-        at = len(self._ids)
-        while at and self._ids[at - 1] > self._folded:
-            at -= 1
-        for name in self._ids[at:]:
-            self._fold(self._rows[name])
-            self._folded = name
+        for row, fresh in self.messages.news():
+            self._fold(row, fresh)
 
     @property
     def empty(self) -> bool:
-        return not self._rows and self.row is None and not self.holders
+        return not self.messages and self.row is None and not self.holders
 
     def _begin(self) -> None:
         self.turns = []
-        self.last_ns = self._folded = 0
+        self.last_ns = 0
+        self.messages.begin()
         self.version += 1
         self.begun = self.version
         self._names = CallNames(self.id)
         self._reasons = False
-        self._seen: set[tuple[object, ...]] = set()
+        self._carried: str | None = None
+        self._back = False
+        self._keys: set[TurnKey] = set()
         self._book = JobBook(self.id)
 
-    def _fold(self, row: MessageRow) -> None:
-        if not row.active or row.role not in ("user", "assistant", "tool"):
-            return
-        same = (row.role, row.at_ns, row.text, row.tool_call_id, row.calls)
-        if row.at_ns and same in self._seen:
-            return  # compacting writes the newest rows again, under new ids
-        self._seen.add(same)
+    def _fold(self, row: MessageRow, fresh: MessageRow | None) -> None:
         self.version += 1
         self.last_ns = max(self.last_ns, row.at_ns)
-        if row.role == "user":
-            if not row.summary and not STOPPED.fullmatch(row.text):
-                self._ask(row)
+        prompt = row.role == "user" and not row.summary and not STOPPED.fullmatch(row.text)
+        if fresh is None or (row.summary and row.role != "tool"):
+            self._carried = row.text[:TEXT] if prompt else self._carried
             return
+        if prompt:
+            self._ask(row)
+        if row.role == "user":
+            return
+        row = fresh
         self._reasons = self._reasons or bool(row.finish_reason)
         if not self.turns:
-            self.turns.append(LiveTurn((self.id, row.at_ns), None, row.at_ns))
+            self.turns.append(LiveTurn(self._key(row.at_ns), self._carried, row.at_ns))
         turn = self.turns[-1]
         answered = turn.take(row, self._names, reasons=self._reasons)
         turn.version = self.version
@@ -223,10 +199,20 @@ class LiveSession:
         if self.turns:
             self.turns[-1].close()
             self.turns[-1].version = self.version
+            self._back = self._back or row.at_ns < self.turns[-1].asked_ns
         self._book.told(row.text, row.at_ns)
-        turn = LiveTurn((self.id, row.at_ns), row.text[:TEXT], row.at_ns, last_ns=row.at_ns)
+        turn = LiveTurn(self._key(row.at_ns), row.text[:TEXT], row.at_ns, last_ns=row.at_ns)
         turn.version = self.version
         self.turns.append(turn)
+
+    def _key(self, asked_ns: int) -> TurnKey:
+        """A name for a turn: when it was asked, or where a clock that was set back says the same, a moment
+        later.
+        """
+        while (self.id, asked_ns) in self._keys:
+            asked_ns += 1
+        self._keys.add((self.id, asked_ns))
+        return self.id, asked_ns
 
 
 class Live:
@@ -260,7 +246,9 @@ class Live:
             part = self._part(row.home, session)
             touched[row.home, session] = part
             if isinstance(row, MessageRow):
-                part.take(row)
+                part.messages.take(row)
+            elif isinstance(row, BeforeRow):
+                part.messages.goes_on(row)
             elif isinstance(row, SessionRow):
                 part.describe(row)
                 if part.parent:
@@ -370,18 +358,7 @@ class Live:
         return changed
 
 
-def _sums(row: SessionRow) -> Sums:
-    return Sums(
-        row.input_tokens,
-        row.output_tokens,
-        row.cache_read_tokens,
-        row.cache_write_tokens,
-        row.reasoning_tokens,
-        row.cost,
-    )
-
-
-_Versioned = MessageRow | SessionRow | HolderRow | JobRow | HomeRow
+_Versioned = SessionRow | HolderRow | JobRow | HomeRow
 
 
 def _newer(row: _Versioned, known: _Versioned) -> bool:

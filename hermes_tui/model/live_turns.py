@@ -14,7 +14,7 @@ CallKey = tuple[str, str]
 """(session, the model's id of the call): the same in Hermes' records and in spans that carry it."""
 
 TurnKey = tuple[str, int]
-"""(session, when it was asked in ns)."""
+"""(session, when it was asked in ns; a little later where another turn has that name)."""
 
 TEXT = 2_000  # characters of a prompt, a command or arguments that are kept
 INTERRUPTED = "Operation interrupted"  # how Hermes' own last word begins after Ctrl-C (`v123_interrupted`)

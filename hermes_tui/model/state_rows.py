@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Told = tuple[str, str, str]
+"""What makes a message or a call and its copy the same (`model.copies`)."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
@@ -27,7 +30,8 @@ class MessageRow:
     `text` of a tool's result is shortened so that JSON stays JSON (`model.shorten`); the whole has `size`
     bytes. `summary` marks what begins no turn: what Hermes wrote itself when it compacted the conversation,
     overheard in a group, or was told in the middle of a turn. A row that is not `active` was taken back by
-    the user.
+    the user; one that is `archived` was, when Hermes compacted the conversation, replaced by a summary or by
+    a copy.
     """
 
     home: str
@@ -43,6 +47,7 @@ class MessageRow:
     at_ns: int = 0
     finish_reason: str | None = None
     active: bool = True
+    archived: bool = False
     summary: bool = False
 
 
@@ -75,6 +80,19 @@ class SessionRow:
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
     cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeRow:
+    """What the session that this one goes on from had in its records by then, in their order: when, and what.
+
+    Hermes copies some or all of it into the new session.
+    """
+
+    home: str
+    revision: int
+    session: str
+    told: tuple[tuple[int, Told], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,4 +145,4 @@ class Forgotten:
     session: str | None = None
 
 
-StateRow = MessageRow | SessionRow | HolderRow | JobRow | HomeRow | Forgotten
+StateRow = MessageRow | SessionRow | BeforeRow | HolderRow | JobRow | HomeRow | Forgotten

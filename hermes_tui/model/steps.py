@@ -38,7 +38,7 @@ class Step:
 
 def step_key(turn: LiveTurn, number: int) -> StepKey:
     """The key of a turn's model call, counted from 0; also of the one that is not answered yet."""
-    return turn.session, f"{turn.asked_ns}.{number}"
+    return turn.session, f"{turn.key[1]}.{number}"
 
 
 def pair_steps(turn: LiveTurn, models: Sequence[Span]) -> list[Step]:

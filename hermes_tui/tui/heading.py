@@ -5,7 +5,8 @@ from __future__ import annotations
 from hermes_tui import neutral
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.joined import JoinedTurn
-from hermes_tui.model.live import LiveSession, Sums
+from hermes_tui.model.live import LiveSession
+from hermes_tui.model.sums import Sums
 from hermes_tui.model.usage import Usage
 from hermes_tui.tui.moment import lead_of
 from hermes_tui.tui.shown import ShownSession

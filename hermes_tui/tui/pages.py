@@ -80,8 +80,8 @@ class Pages:
             return Record()
         arguments = result = None
         if self._watch is not None and item.id and Source.STATE in item.sources:
-            arguments = self._watch.arguments(item.session, item.id)
-            result = self._watch.result(item.session, item.id)
+            arguments = self._watch.arguments(item.session, item.id, item.asked_ns)
+            result = self._watch.result(item.session, item.id, item.asked_ns)
         if result is not None:
             return Record(arguments or item.arguments, result, Source.STATE)
         if item.answered_by is not None:

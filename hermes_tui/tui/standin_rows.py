@@ -5,9 +5,9 @@ from __future__ import annotations
 from hermes_tui.figures import short_number, short_time
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Step
-from hermes_tui.model.live import Sums
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import Outcome, Span
+from hermes_tui.model.sums import Sums
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, item_key, outcome_mark, shown, with_job

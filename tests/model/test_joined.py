@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_tui.model import joined as joined_module
-from hermes_tui.model.joined import Joined, Source
+from hermes_tui.model.joined import Joined, Source, Step
 from hermes_tui.model.live import Live
 from hermes_tui.model.sessions import Forest
 from hermes_tui.model.span import Kind, Role, Span
@@ -123,6 +123,71 @@ def test_the_order_of_arrival_does_not_matter(name: str, data: st.DataObject) ->
         live.take(some_rows)
         joined.update(live, shown.forest, shown.add(some_spans))
         assert joined_picture(joined.turns) == reference(session, rows_so_far.values(), spans_so_far)
+
+
+@settings(max_examples=120)
+@given(
+    name=st.sampled_from(MIXED),
+    shifts=st.lists(st.tuples(st.floats(0, 1), st.sampled_from([-60, -7, -1, 3])), max_size=4),
+    apart=st.booleans(),
+)
+def test_a_clock_that_is_set_draws_no_span_twice(
+    name: str, shifts: list[tuple[float, int]], apart: bool
+) -> None:
+    """Hermes' rows keep their order, their times do not. `apart`: spans have another clock."""
+    times = [row.at_ns for _, rows, _ in EVENTS[name] for row in rows if isinstance(row, MessageRow)]
+    steps = [(min(times) + int(at * (max(times) - min(times))), by * SECOND) for at, by in shifts]
+
+    def told(true_ns: int) -> int:
+        return true_ns + sum(by for at, by in steps if at <= true_ns) if true_ns else 0
+
+    def moved(each: Row | Span) -> Any:
+        if isinstance(each, Span):
+            times = {} if apart else {"start_ns": told(each.start_ns), "end_ns": told(each.end_ns)}
+            return replace(each, **times)
+        return replace(each, at_ns=told(each.at_ns)) if isinstance(each, MessageRow) else each
+
+    (session,) = roots(name)
+    live, shown, joined = Live(), Shown(session), Joined(session)
+    for _, rows, spans in EVENTS[name]:
+        live.take([moved(row) for row in rows])
+        joined.update(live, shown.forest, shown.add(tuple(moved(span) for span in spans)))
+        check_once(joined)
+    late = Joined(session)
+    late.update(live, shown.forest, set(shown.forest.views))
+    assert joined_picture(joined.turns) == joined_picture(late.turns)
+
+
+def check_once(joined: Joined) -> None:
+    """No span, no record and no turn is in two places."""
+    parts = [part for turn in joined.turns for part in (*turn.items, *turn.steps)]
+    spans = [part.also for part in parts if part.also]
+    records = [part.key for part in parts if isinstance(part, Step) or Source.STATE in part.sources]
+    turns = [turn.key for turn in joined.turns]
+    for keys in (spans, records, turns):
+        assert len(keys) == len(set(keys))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("asked", [(2_000, 1_000), (1_000, 1_000), (1_000, 3_000, 2_000)])
+def test_turns_out_of_their_times_order(asked: tuple[int, ...]) -> None:
+    """The clock was set back between two of them; also by as much as had passed."""
+    live, forest, joined = Live(), Forest("s"), Joined("s")
+    tools = [
+        make_span(at, parent=0, role=Role.TOOL, kind=Kind.TOOL, tool="terminal", start_ns=at * SECOND)
+        for at in (500, 1_500, 2_500, 3_500)
+    ]
+    forest.add(tools)
+    joined.update(live, forest, forest.refresh())
+    for number, at in enumerate(asked):
+        live.take([message(2 * number + 1, "user", f"Turn {number}", at)])
+        joined.update(live, forest, ())
+        check_once(joined)
+        live.take([message(2 * number + 2, "assistant", "Done", at + 1, finish="stop")])
+        joined.update(live, forest, ())
+        check_once(joined)
+        assert sorted(item.also[1] for item in joined.items() if item.also) == sorted(
+            tool.span_id for tool in tools
+        )
 
 
 def test_calls_that_share_one_span_keep_their_rows() -> None:

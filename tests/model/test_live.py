@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_tui.model.approvals import may_ask
+from hermes_tui.model.copies import told
 from hermes_tui.model.doing import (
     CUT_LIMIT_NS,
     HELD_LIMIT_NS,
@@ -24,6 +25,7 @@ from hermes_tui.model.doing import (
 from hermes_tui.model.live import Live
 from hermes_tui.model.span import Outcome
 from hermes_tui.model.state_rows import (
+    BeforeRow,
     CallRow,
     Forgotten,
     HolderRow,
@@ -380,18 +382,129 @@ def test_a_call_that_the_model_went_on_without_is_over() -> None:
     assert [call.dropped for call in turn.calls] == [True, False]
 
 
+COMPACTED: list[MessageRow] = [
+    *(
+        replace(row, archived=True)
+        for row in (
+            user(1, "First", 10), says(2, "One", 11), user(3, "go on", 20), asks(4, 21, ls()),
+            answers(5, "a", RESULT, 22),
+        )
+    ),
+    replace(user(6, "[CONTEXT COMPACTION]", 30), summary=True),
+    user(7, "go on", 30.000001),
+    asks(8, 30.000002, ls()),
+    answers(9, "a", "[terminal] ran `ls` -> exit 3", 30.000003),
+    asks(10, 40, ls("b", "pwd")),
+    answers(11, "b", RESULT, 41),
+    says(12, "Two", 42),
+]  # fmt: skip
+
+
+def told_of(live: Live, name: str = "s") -> list[tuple[str | None, list[str], str]]:
+    part = live.session(name)
+    assert part is not None
+    return [(turn.prompt, [call.command or "" for call in turn.calls], turn.end) for turn in part.turns]
+
+
 def test_compacting_shows_nothing_twice_and_asks_nothing() -> None:
     """Hermes archives the conversation, writes a summary, and the newest rows again under new ids."""
-    rows = [user(1, "First", 10), says(2, "One", 11), user(3, "Second", 20), asks(4, 21, CALL)]
     live = Live()
-    live.take(rows)
-    live.take([replace(user(5, "[CONTEXT COMPACTION]", 21.5), summary=True)])
-    live.take([replace(rows[2], id=6, revision=6), replace(rows[3], id=7, revision=7)])
+    live.take(COMPACTED)
+    assert told_of(live) == [("First", [], "completed"), ("go on", ["ls", "pwd"], "completed")]
     part = live.session("s")
     assert part is not None
-    assert [(turn.prompt, len(turn.calls)) for turn in part.turns] == [("First", 0), ("Second", 1)]
-    live.take([answers(8, "a", RESULT, 25)])
-    assert [call.ended_ns for call in part.turns[-1].calls] == [ns(25)]
+    assert [call.result_size for call in part.turns[-1].calls] == [len(RESULT)] * 2
+    assert [step.at_ns for turn in part.turns for step in turn.steps] == [ns(at) for at in (11, 21, 40, 42)]
+    live.take([user(13, "go on", 50), asks(14, 51, ls())])
+    assert told_of(live)[2:] == [("go on", ["ls"], "")]
+
+
+def test_while_compacting_nothing_new_runs() -> None:
+    live = Live()
+    live.take([replace(row, archived=False) for row in COMPACTED[:5]])
+    before = doing(live, "s", ns(31))
+    live.take([replace(row, revision=20) for row in COMPACTED[:9]])
+    after = doing(live, "s", ns(31))
+    assert (after.state, after.since_ns) == (before.state, before.since_ns) == (State.MODEL, ns(22))
+
+
+def test_a_prompt_that_compacting_notes_first_is_asked() -> None:
+    """Hermes 0.19 may compact before it notes what it was just asked."""
+    live = Live()
+    live.take([*COMPACTED[:9], user(10, "And now?", 30.000004)])
+    assert told_of(live)[2:] == [("And now?", [], "")]
+    assert doing(live, "s", ns(31)).state is State.MODEL
+
+
+def test_a_summary_is_no_answer() -> None:
+    live = Live()
+    summary = replace(says(3, "[CONTEXT SUMMARY]: …", 12), summary=True)
+    live.take([user(1, "Go", 10), replace(asks(2, 11, CALL), archived=True), summary])
+    assert told_of(live) == [("Go", ["make test"], "")]
+
+
+BRANCH: list[StateRow] = [
+    session(id="t", parent="s", revision=1),
+    BeforeRow("default", 2, "t", tuple((row.at_ns, each) for row in COMPACTED[:5] for each in told(row))),
+    *(
+        replace(row, id=row.id + 100, session="t", at_ns=ns(60 + row.id / 1000), finish_reason=None)
+        for row in COMPACTED[:5]
+    ),
+]
+
+
+def test_a_branch_tells_what_is_its_own() -> None:
+    """What it took over happened in the session that it left."""
+    live = Live()
+    live.take(BRANCH)
+    assert told_of(live, "t") == []
+    assert doing(live, "t", ns(61)).state is State.IDLE
+    assert live.jobs("t") == []
+    live.take([replace(user(110, "go on", 70), session="t"), replace(asks(111, 71, ls()), session="t")])
+    assert told_of(live, "t") == [("go on", ["ls"], "")]
+
+
+def test_a_session_that_goes_on_in_the_middle_of_a_turn_keeps_its_prompt() -> None:
+    """Where Hermes compacts into a new session."""
+    live = Live()
+    live.take([*BRANCH, replace(asks(110, 70, ls("b", "pwd")), session="t")])
+    assert told_of(live, "t") == [("go on", ["pwd"], "")]
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+@pytest.mark.parametrize("rows", [COMPACTED, BRANCH], ids=["compacted", "branch"])
+def test_copies_are_known_whatever_comes_first(rows: list[StateRow], data: st.DataObject) -> None:
+    unread = [replace(row, archived=False) for row in rows if isinstance(row, MessageRow) and row.archived]
+    rows = [replace(row, revision=row.revision + 50) for row in rows]
+    straight, live = Live(), Live()
+    for row in [*unread, *rows]:
+        straight.take([row])
+    order = data.draw(st.permutations([*unread, *rows]))
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(order)), max_size=5)) | {0, len(order)})
+    for start, end in pairwise(cuts):
+        live.take(order[start:end])
+    assert picture(live) == picture(straight)
+    late = Live()
+    late.take(rows)
+    for name in straight.sessions():
+        turns = [[replace(turn, version=0) for turn in each.session(name).turns] for each in (late, live)]  # type: ignore[union-attr]
+        assert turns[0] == turns[1]
+
+
+def test_what_a_model_call_cost_stays_known_when_its_record_is_read_again() -> None:
+    live = Live()
+    for number, at in ((1, 11), (2, 21)):
+        rows: list[StateRow] = [user(2 * number - 1, f"{number}", at - 1), says(2 * number, "Done", at)]
+        rows = [replace(row, revision=10 * number) for row in rows]
+        live.take([*rows, session(revision=10 * number, api_calls=number, input_tokens=100 * number)])
+    part = live.session("s")
+    assert part is not None
+    again = [replace(user(1, "1", 10), revision=30), replace(says(2, "Done", 11), revision=30)]
+    live.take([replace(row, archived=True) for row in again])
+    first, second = [step for turn in part.turns for step in turn.steps]
+    assert [spent and spent.input_tokens for spent in map(part.spent, (first, second))] == [100, 100]
+    assert (first.revision, second.revision) == (10, 20)
 
 
 def test_what_was_taken_back_is_gone() -> None:
