@@ -67,9 +67,7 @@ def examine(wanted: Wanted, progress: Progress = lambda _: None) -> list[Finding
     reading = plugin_config.read(wanted.home, wanted.environment)
     progress("the relay")
     relay = look_relay.look(wanted.settings, wanted.token)
-    backends, there = reading.config.backends if reading.config is not None else (), _relay(relay, wanted)
-    headers = _headers(nearest(backends, there))
-    own = _headers(to_mlflow(backends, there))
+    headers, own = _headers(hermes, reading, _relay(relay, wanted))
     client = None if relay.url is None else Client(wanted.settings.mlflow, relay.url, own)
     progress("MLflow")
     mlflow = MlflowFacts(None) if client is None else client.facts()
@@ -79,7 +77,7 @@ def examine(wanted: Wanted, progress: Progress = lambda _: None) -> list[Finding
     progress("what arrived")
     return [
         *hermes_checks.judge(hermes),
-        *_configured(wanted, hermes, reading, _relay(relay, wanted, delivers=delivers)),
+        *_configured(wanted, hermes, reading, _relay(relay, wanted, delivers=delivers), mlflow.settings_file),
         *relay_checks.judge(relay),
         *mlflow_checks.judge(mlflow, sent),
         mlflow_checks.judge_probe(sent, mlflow, why_not),
@@ -110,10 +108,11 @@ def _hermes(wanted: Wanted, progress: Progress) -> HermesFacts:
     )
 
 
-def _configured(wanted: Wanted, hermes: HermesFacts, reading: Reading, relay: Relay) -> list[Finding]:
-    tracer = hermes.tracer
-    if tracer is not None and tracer.name != installation.TRACER:
-        return other_plugins.judge(tracer, reading.environment, wanted.home, relay)
+def _configured(
+    wanted: Wanted, hermes: HermesFacts, reading: Reading, relay: Relay, settings_file: str
+) -> list[Finding]:
+    if (tracer := _another(hermes)) is not None:
+        return other_plugins.judge(tracer, reading.environment, wanted.home, relay, settings_file)
     launcher = None if hermes.launcher is None else hermes.launcher.path
     python = None if hermes.runtime is None else hermes.runtime.python
     return config_checks.judge(
@@ -150,11 +149,29 @@ def _shows(token: str, reading: Reading, relay: Relay) -> bool:
     return token in (shown[0], (shown[1] or "").removeprefix("Bearer "))
 
 
-def _headers(backend: Backend | None) -> dict[str, str]:
-    """What hermes-otel sends there beside the spans, as far as it travels on to MLflow."""
+def _another(hermes: HermesFacts) -> installation.Plugin | None:
+    """The plugin that traces, when it is not hermes-otel."""
+    tracer = hermes.tracer
+    return tracer if tracer is not None and tracer.name != installation.TRACER else None
+
+
+def _headers(hermes: HermesFacts, reading: Reading, relay: Relay) -> tuple[dict[str, str], dict[str, str]]:
+    """What the plugin sends beside the spans, as far as it travels on: to the relay, and to MLflow."""
+    if _another(hermes) is not None:
+        sent = _travelling(other_plugins.headers(reading.environment))
+        return sent, sent
+    backends = reading.config.backends if reading.config is not None else ()
+    return _of(nearest(backends, relay)), _of(to_mlflow(backends, relay))
+
+
+def _of(backend: Backend | None) -> dict[str, str]:
+    return {} if backend is None else _travelling(backend.headers)
+
+
+def _travelling(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name.lower(): value
-        for name, value in (backend.headers.items() if backend is not None else ())
+        for name, value in headers.items()
         if name.lower().startswith(_PROBE_HEADERS) and value.isascii() and value.isprintable()
     }
 

@@ -19,6 +19,7 @@ from tests.doctor.stage import OLD, Stage, is_well
 pytestmark = pytest.mark.process
 
 BAD, WARN = Verdict.BAD, Verdict.WARN
+SECRET = "hunter2-hunter2"
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,29 @@ def test_another_plugin_is_set_by_variables(stage: Stage) -> None:
     configured = found["configuration"]
     assert (configured.verdict, "console" in configured.finding) == (BAD, True)
     stage.follow(configured.fix)
-    assert is_well(stage.ask("configuration"))
+    found = stage.examine()
+    assert is_well(found["configuration"])
+    named = found["experiment set"]
+    assert (named.verdict, "422" in named.finding) == (BAD, True)
+    stage.follow(named.fix)
+    named = stage.ask("experiment set")
+    assert (is_well(named), named.finding) == (True, "the relay names experiment 1")
+
+
+def test_another_plugins_headers_are_its_exporters_and_the_probe_has_them(stage: Stage) -> None:
+    stage.plugin({"plugin.yaml": "name: otel_tracing\nversion: 0.1.1\n"}, "otel_tracing")
+    stage.config(plugins={"enabled": ["otel_tracing"]})
+    said = f"authorization=Basic%20{SECRET}, X-MLflow-Experiment-Id=1,x-other=2"
+    stage.write(stage.home / ".env", f"HERMES_OTEL_EXPORTER=otlp\nOTEL_EXPORTER_OTLP_HEADERS={said}\n")
+    stage.start()
+    found = stage.examine(probe=True)
+    assert found["experiment set"].finding == "otel_tracing names experiment 1"
+    assert is_well(found["experiment"])
+    assert is_well(found["probe span"])
+    sent = stage.mlflow.posts[0].headers
+    assert (sent["x-mlflow-experiment-id"], sent["authorization"]) == ("1", f"Basic {SECRET}")
+    assert "x-other" not in sent
+    assert SECRET not in str([each.record() for each in found.values()])
 
 
 def test_the_older_plugin_says_its_real_version_and_where_it_looks(stage: Stage) -> None:
