@@ -249,6 +249,28 @@ def test_a_port_that_another_has(desk: Desk, mlflow: Experiments) -> None:
     assert desk.files() == before
 
 
+def test_settings_that_were_edited_since_stay_and_keep_nothing_else(desk: Desk, mlflow: Experiments) -> None:
+    """An older setup can be undone then, too."""
+    profile = desk.home / "profiles" / "work"
+    profile.mkdir(parents=True)
+    text = PAGE.replace("http://localhost:5000", mlflow.url)
+    (profile / "hermes_otel.yaml").write_text(text)
+    desk.plant(text)
+    for name in ("default", "work"):
+        assert desk("--yes", "--profile", name).returncode == 0
+    with desk.settings_file.open("a") as file:
+        file.write("watch_hermes: false\n")
+    edited = desk.settings_file.read_bytes()
+    for path in (profile / "hermes_otel.yaml", desk.plugin_file):
+        undone = desk("--undo", "--yes")
+        assert undone.returncode == 0, undone.stderr
+        assert path.read_text() == text
+    assert f"Stays as it is: {desk.settings_file} has been changed since" in undone.stdout
+    assert desk.settings_file.read_bytes() == edited
+    again = desk("--undo", "--yes")
+    assert (again.returncode, "nothing is left to undo but this" in again.stderr) == (1, True)
+
+
 def test_a_profile(desk: Desk, mlflow: Experiments) -> None:
     profile = desk.home / "profiles" / "work"
     profile.mkdir(parents=True)

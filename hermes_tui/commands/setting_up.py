@@ -22,7 +22,7 @@ from hermes_tui.hermes.plugin_config import Reading, aims_at
 from hermes_tui.hermes.pointing import Unclear
 from hermes_tui.hermes.rewriting import CannotWrite, Change
 from hermes_tui.hermes.setup_plan import Destination, Mode, Refused, Relay, Target
-from hermes_tui.hermes.undoing import Record
+from hermes_tui.hermes.undoing import Kept, Record
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.relay.lock import find
 from hermes_tui.settings import Settings, default_file
@@ -268,20 +268,37 @@ def _undo(state: StateDir, profile: str | None, asking: Asking) -> None:
         records = [each for each in records if profile in each.document.homes]
     if not records:
         fail("there is nothing to undo", 1)
-    record = records[0]
-    back = [pair for pair in undoing.changes_back(record) if pair[1] is not None]
+    ours = (_settings_file(),)  # edited or not, it does no harm: the relay sends where it sent
+    record, back, stays = _newest_undoable(records, ours)
     say([f"Undoing: {record.document.what} ({', '.join(record.document.homes)})"])
     for kept, change in back:
-        if kept.backup is None or change is None:
+        if kept.backup is None:
             say(["", f"{kept.path}: taken away; there was no such file"])
         else:
             say(["", kept.path, *change.diff()])
+    say(["", *(f"Stays as it is: {each}" for each in stays)] if stays else [])
     asking.go_on("Put these files back?")
     _end_service(record)
-    undone = undoing.undo(record)
+    undone = undoing.undo(record, ours)
     say([*(f"Put back: {path}" for path in undone), "Restart Hermes: it reads its configuration once."])
     if find(state) is not None:
         say(["The relay still runs, with the settings it began with; `hermes-trace-tui stop` ends it."])
+
+
+def _newest_undoable(
+    records: Sequence[Record], may_stay: Sequence[Path]
+) -> tuple[Record, list[tuple[Kept, Change]], list[str]]:
+    """A record, what it puts back, and what stays; passes over those of which only that is left."""
+    why = []
+    for record in records:
+        found, stays = undoing.changes_back(record, may_stay)
+        back = [(kept, change) for kept, change in found if change is not None]
+        if back or not stays:
+            break
+        why += stays
+    else:
+        fail(f"nothing is left to undo but this: {why[0]}", 1)
+    return record, back, stays
 
 
 def _end_service(record: Record) -> None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,9 +94,15 @@ def records(state: StateDir) -> list[Record]:
     return found
 
 
-def changes_back(record: Record) -> list[tuple[Kept, Change | None]]:
-    """What undoing would do to each file; None: nothing, it is as it was. Raises CannotWrite."""
+def changes_back(
+    record: Record, may_stay: Collection[Path] = ()
+) -> tuple[list[tuple[Kept, Change | None]], list[str]]:
+    """What undoing would do to each file (None: nothing, it is as it was), and what would stay, with why.
+
+    What was changed by someone else since stays where `may_stay` has it. Raises CannotWrite where not.
+    """
     found: list[tuple[Kept, Change | None]] = []
+    stays: list[str] = []
     for kept in record.document.files:
         now = rewriting.read(Path(kept.target))
         was = None if kept.backup is None else (record.folder / kept.backup).read_bytes()
@@ -108,19 +114,23 @@ def changes_back(record: Record) -> list[tuple[Kept, Change | None]]:
                 if was is None
                 else f"as it was, it is kept in {record.folder / str(kept.backup)}"
             )
-            raise CannotWrite(f"{kept.path} has been changed since; {copy}")
+            stays.append(f"{kept.path} has been changed since; {copy}")
+            if Path(kept.path) not in may_stay:
+                raise CannotWrite(stays[-1])
         else:
             found.append((kept, Change(Path(kept.target), now, was if was is not None else b"")))
-    return found
+    return found, stays
 
 
-def undo(record: Record) -> list[str]:
-    """Put every file back as it was, byte for byte, and forget the record; the files put back.
+def undo(record: Record, may_stay: Collection[Path] = ()) -> list[str]:
+    """Put every file back as it was, byte for byte; the files put back. The record goes when none stays.
 
-    Raises CannotWrite before anything is touched when a file was changed by someone else since.
+    Raises CannotWrite before anything is touched when a file was changed by someone else since, unless
+    `may_stay` has it.
     """
     done = []
-    for kept, change in changes_back(record):
+    found, stays = changes_back(record, may_stay)
+    for kept, change in found:
         if change is None:
             continue
         if kept.backup is None:
@@ -131,7 +141,8 @@ def undo(record: Record) -> list[str]:
         else:
             rewriting.write(change, mode=kept.mode)
         done.append(kept.path)
-    shutil.rmtree(record.folder, ignore_errors=True)
+    if not stays:
+        shutil.rmtree(record.folder, ignore_errors=True)
     return done
 
 

@@ -381,6 +381,22 @@ def test_what_was_edited_since_is_not_undone(file: Path, tmp_path: Path) -> None
     assert (record.folder / "0").read_text(encoding="utf-8") == PAGE
 
 
+def test_what_was_edited_since_may_stay_and_its_copy_with_it(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("a: 1\n", encoding="utf-8")
+    record = apply(tmp_path, changed(file), Change(other, b"a: 1\n", b"a: 2\n"))
+    other.write_text("a: 3\n", encoding="utf-8")
+    with pytest.raises(CannotWrite, match=r"other\.yaml has been changed since"):
+        undoing.undo(record)
+    assert undoing.undo(record, [other]) == [str(file)]
+    assert file.read_text(encoding="utf-8") == PAGE
+    assert other.read_text(encoding="utf-8") == "a: 3\n"
+    assert (record.folder / "1").read_text(encoding="utf-8") == "a: 1\n"
+    other.write_text("a: 2\n", encoding="utf-8")
+    assert undoing.undo(record) == [str(other)]
+    assert undoing.records(StateDir(tmp_path / "state")) == []
+
+
 def test_undone_by_hand_already(file: Path, tmp_path: Path) -> None:
     record = apply(tmp_path, changed(file))
     file.write_text(PAGE, encoding="utf-8")
