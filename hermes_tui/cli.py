@@ -35,6 +35,7 @@ from hermes_tui.journal.files import StateDir, StateError
 
 if TYPE_CHECKING:
     from hermes_tui.hermes.state_db import Watch
+    from hermes_tui.settings import Settings
 
 DEMO = "demo.otlp.jsonl"
 DEMO_HOME = "hermes"  # of the Hermes that the demo plays, in its state folder
@@ -70,40 +71,37 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    from hermes_tui.hermes.state_db import Watch
-
-    watch = Watch(chosen.hermes_homes) if chosen.watch_hermes else None
-    code = run_pane(
-        launcher.state,
-        supervisor=launcher,
-        wanted=chosen.mlflow.url,
-        watch=watch,
-        attention=chosen.attention,
-        doctor=doctor.for_pane({**flags, "state_dir": str(state.path)}),
-    )
-    sys.exit(code)
+    sys.exit(run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags))
 
 
 def run_pane(
     state: StateDir,
     *,
     supervisor: Any,
-    wanted: str | None = None,
+    chosen: Settings | None = None,
+    flags: dict[str, Any] | None = None,
     watch: Watch | None = None,
-    attention: Any = None,
-    doctor: tuple[list[str], dict[str, str]] | None = None,
 ) -> int:
-    """Show the pane until it is left; the exit status. `attention`: the settings', None calls nobody.
-
-    `doctor`: its command and environment.
+    """Show the pane until it is left; the exit status. Without settings nobody is called, and Hermes' files
+    are left alone but for what `watch` watches. `flags` are what the doctor must know, too.
     """
+    from hermes_tui.hermes.state_db import Watch
+    from hermes_tui.hermes.windows import known
     from hermes_tui.tui.app import TraceApp
     from hermes_tui.tui.examination import Examination
 
-    examination = Examination(*doctor) if doctor is not None else None
-    app = TraceApp(
-        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention, examination=examination
-    )
+    if chosen is None:
+        app = TraceApp(state, supervisor=supervisor, watch=watch)
+    else:
+        app = TraceApp(
+            state,
+            supervisor=supervisor,
+            wanted=chosen.mlflow.url,
+            watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
+            attention=chosen.attention,
+            windows=lambda: known(chosen),
+            examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
+        )
     app.run()
     return app.return_code or 0
 

@@ -35,6 +35,19 @@ def short_time(seconds: float | None) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+def short_latency(seconds: float) -> str:
+    """412ms, 1.2s, 42s, 12:07."""
+    milliseconds = round(seconds * 1e3)
+    return f"{milliseconds}ms" if milliseconds < 1000 else short_time(seconds)
+
+
+def short_cost(cost: float) -> str:
+    """US dollars: $0.0042, $0.42, $42.10, $4.2k."""
+    if cost >= 999.995:
+        return f"${short_number(round(cost))}"
+    return f"${cost:.4f}" if 0 < cost < 0.00995 else f"${cost:.2f}"
+
+
 def short_age(seconds: float) -> str:
     """How long ago: 42s, 12m, 5h, 3d."""
     for length, unit in ((86_400, "d"), (3_600, "h"), (60, "m")):

@@ -23,6 +23,7 @@ Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 RequestBytes = Annotated[int, msgspec.Meta(ge=1024, le=256 * 1024 * 1024)]
 Days = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+Tokens = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 Connections = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=100_000)]
 
@@ -95,7 +96,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     `token_file` holds, is what senders must show; without one, `host` may be another than loopback only
     with `allow_anyone`. `allowed_hosts` are names in a Host header, `cors_origins` of web pages that may
     send. `max_request_bytes` holds before and after decompression. `watch_hermes`: look into Hermes' own
-    records for what runs right now, in the user's home, its profiles, and `hermes_homes`.
+    records for what runs right now, in the user's home, its profiles, and `hermes_homes`. `windows` are
+    the tokens that models' contexts hold, by pattern (`claude-*`).
     """
 
     state_dir: str | None = None
@@ -111,6 +113,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     max_connections: Connections = 256
     watch_hermes: bool = True
     hermes_homes: tuple[str, ...] = ()
+    windows: dict[str, Tokens] = msgspec.field(default_factory=dict)
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
     attention: Attention = Attention()
@@ -132,6 +135,7 @@ _CHOICES: dict[tuple[str, ...], tuple[str, ...]] = {
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
 _UNITS = ("", "ki", "mi", "gi")
+_COUNT = re.compile(r"([0-9]{1,12}) ?([kM])")
 _HOST = re.compile(r"[\w.-]+|\[?[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*\]?")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@*\s]+")
 _TOKEN = re.compile(r"[!-~]+")
@@ -340,7 +344,9 @@ def read_token(settings: Settings) -> str:
 
 
 def _spelled_out(layer: dict[str, Any]) -> dict[str, Any]:
-    """Lists written as "a, b" and sizes as "64 MiB", as environment variables and people write them."""
+    """Lists written as "a, b", sizes as "64 MiB" and tokens as "200k", as people and environment variables
+    write them.
+    """
     layer = dict(layer)
     for name in _LISTS:
         if isinstance(text := layer.get(name), str):
@@ -352,6 +358,13 @@ def _spelled_out(layer: dict[str, Any]) -> dict[str, Any]:
     for name in ("retention", "attention"):
         if isinstance(below := layer.get(name), dict):
             layer[name] = _spelled_out(below)
+    if isinstance(windows := layer.get("windows"), dict):
+        layer["windows"] = {
+            name: int(match[1]) * (1_000 if match[2] == "k" else 1_000_000)
+            if isinstance(text, str) and (match := _COUNT.fullmatch(text.strip()))
+            else text
+            for name, text in windows.items()
+        }
     return layer
 
 

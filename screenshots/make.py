@@ -157,6 +157,7 @@ PICTURES = (
     ("done", DEMO, 1e9, ["f"], "60"),
     ("done", DEMO, 1e9, ["up", "up", "up", "up", "up", "up", "up", "up"], "120"),
     ("commands", DEMO, 1e9, ["2"], "60"),
+    ("usage", DEMO, 1e9, ["3"], "60"),
     ("delivery", RECORDINGS / "interrupted.otlp.jsonl", 1e9, ["4", "down"], "60"),
     ("turns", RECORDINGS / "interrupted.otlp.jsonl", 1e9, [], "60"),
 )

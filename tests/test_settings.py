@@ -305,6 +305,18 @@ def test_sizes_as_people_write_them(file: Path, text: str, size: int) -> None:
     assert read(file).max_request_bytes == size
 
 
+def test_windows_as_people_write_them(file: Path) -> None:
+    file.write_text("windows: {claude-*: 200k, gpt-5: 400000, 'x/y': 1 M}")
+    assert read(file).windows == {"claude-*": 200_000, "gpt-5": 400_000, "x/y": 1_000_000}
+
+
+@pytest.mark.parametrize("tokens", ["0", "-5", "many", "200K tokens", "[1]", "{a: 1}"])
+def test_what_is_no_window_is_named(file: Path, tokens: str) -> None:
+    file.write_text(f"windows: {{fine: 5, wrong: {tokens}}}")
+    (only,) = mistakes(file)
+    assert "windows.wrong" in only
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [

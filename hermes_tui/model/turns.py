@@ -7,7 +7,7 @@ come. Spans whose parent never came are given to the turn they belong to by sess
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from hermes_tui.model.results import COMMAND_TOOLS
@@ -297,8 +297,13 @@ def _turn_above(agent: Node, turns: list[Turn]) -> Turn | None:
 
 def counted(turn: Turn) -> Iterator[Node]:
     """The innermost LLM spans that carry counts: adding wrappers too would count a call twice."""
+    return innermost(list(members(turn)))
+
+
+def innermost(nodes: Sequence[Node]) -> Iterator[Node]:
+    """`counted`, of the members of a turn."""
     inside: set[bytes] = set()
-    for node in reversed(list(members(turn))):
+    for node in reversed(nodes):
         span = node.span
         counts = span is not None and span.kind is Kind.LLM and says_usage(span)
         if counts and node.span_id not in inside:

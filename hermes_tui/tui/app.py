@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
@@ -16,6 +17,7 @@ from textual.widgets import ContentSwitcher, Rule
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.live import Live
+from hermes_tui.model.windows import Windows
 from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
@@ -37,6 +39,7 @@ from hermes_tui.tui.messages import (
     RowPicked,
     SpansArrived,
     Supervisor,
+    UsageMoved,
     WishWanted,
 )
 from hermes_tui.tui.pages import Pages
@@ -56,6 +59,7 @@ from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.usage_view import UsageView
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
 _RECENT_NS = 3600 * 10**9
@@ -92,6 +96,7 @@ class TraceApp(App[None]):
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
         examination: Examination | None = None,
+        windows: Callable[[], Windows] = Windows,
     ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
@@ -128,6 +133,8 @@ class TraceApp(App[None]):
         self._tree = TraceTree(self.shown.tree, id="tree")
         self._commands = CommandList(self.shown.commands, id="commands")
         self._proof = DeliveryView(self.glyphs, id="delivery")
+        self._usage = UsageView(self.glyphs, self._delivery.differences, id="usage")
+        self._windows: Callable[[], Windows] | None = windows
         self._side = Details(id="side")
 
     # --- layout and life
@@ -140,6 +147,7 @@ class TraceApp(App[None]):
                 yield self._empty
                 yield self._tree
                 yield self._commands
+                yield self._usage
                 yield self._proof
             yield self._side
         yield self._footer
@@ -239,6 +247,10 @@ class TraceApp(App[None]):
             self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
         self._show_delivery()
 
+    def on_usage_moved(self, message: UsageMoved) -> None:
+        if message.session in (None, self.shown.id):
+            self._usage.take(message)
+
     def on_relay_moved(self, message: RelayMoved) -> None:
         self._relay, self._trouble = message.relay, message.trouble
         self._empty.show(message.relay, message.trouble)
@@ -287,6 +299,7 @@ class TraceApp(App[None]):
         self._show_header()
         self._show_footer()
         self._show_details()
+        self._show_usage()
 
     def _look_at_clock(self) -> None:
         if not self.shown.id:
@@ -299,13 +312,16 @@ class TraceApp(App[None]):
         else:
             self._call()
         self._show_delivery()
+        self._show_usage()
 
     # --- what is shown
 
     @property
-    def _rows(self) -> RowList | DeliveryView:
+    def _rows(self) -> RowList | DeliveryView | UsageView:
         if self._view == "delivery":
             return self._proof
+        if self._view == "usage":
+            return self._usage
         return self._commands if self._view == "commands" else self._tree
 
     def _show_header(self) -> None:
@@ -321,6 +337,13 @@ class TraceApp(App[None]):
         address = self._relay.destination if self._relay is not None else None
         stopped = self._trouble if self._relay is None else ""
         self._proof.show(self._delivery.data(self.shown, address, stopped, time.time_ns()))
+
+    def _show_usage(self) -> None:
+        looks = self._view == "usage"
+        self._usage.follow(self.shown if looks else None, time.time_ns())
+        record = self.shown.record if looks else None
+        if record is not None and record.row is not None and record.sums is not None:
+            self._usage.tell_hermes(record.sums, record.row.api_calls)
 
     def _show_footer(self) -> None:
         self._footer.data = footer(
@@ -402,12 +425,24 @@ class TraceApp(App[None]):
         self._views.current = view
         self._rows.focus()
         self._look_at_delivery()
+        self._look_at_usage()
         self._show_delivery()
         self._show_details()
         self._show_footer()
 
     def _look_at_delivery(self) -> None:
         self._feed.look_at_delivery(self._delivery.wishes.open if self._view == "delivery" else None)
+
+    def _look_at_usage(self) -> None:
+        looks = self._view == "usage"
+        self._feed.look_at_usage(looks)
+        self._show_usage()
+        if looks and self._windows is not None:
+            self.run_worker(self._learn_windows(self._windows), name="windows")
+            self._windows = None
+
+    async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
+        self._usage.tell_windows(await asyncio.to_thread(windows))
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
@@ -485,5 +520,5 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
-from typing import NamedTuple
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, set_cell_size
 
 from hermes_tui import neutral
 from hermes_tui.model.span import Delivery
 from hermes_tui.tui.delivery import DeliveryData, DifferingTurn, RefusedRow, difference_line
 from hermes_tui.tui.glyphs import Glyphs
-from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.lines import Line, cut, fitted, texts, wrapped
 
 KEYS = "r sends held and refused again, v reads this session back"
 
@@ -22,30 +21,23 @@ _WHERE, _AGE = 16, 6
 _STYLES = {"green": "good", "red": "bad", "yellow": "warning", "dim": "dim"}
 
 
-class Line(NamedTuple):
-    """Parts of (text, style), where a style is a `row--` component class; `key` of what it stands for."""
-
-    parts: tuple[tuple[str, str], ...] = ()
-    key: RowKey | None = None
-
-
 def delivery_lines(data: DeliveryData, width: int, glyphs: Glyphs) -> list[Line]:
     """The whole page, `width` cells wide at most."""
     width = max(8, width)
     lines = [*_state(data, width), Line(), *_counts(data, glyphs), Line()]
     if data.last_error:
         ago = f" {data.last_error_age} ago" if data.last_error_age else ""
-        lines += _texts(f"last error{ago}: {data.last_error}", width, "dim", most=3, glyphs=glyphs)
+        lines += texts(f"last error{ago}: {data.last_error}", width, "dim", most=3, glyphs=glyphs)
     if data.damage:
-        lines += _texts(f"{glyphs.bad} {data.damage}", width, "warning", indent=2, glyphs=glyphs)
-    lines += _texts(KEYS, width, "dim")
+        lines += texts(f"{glyphs.bad} {data.damage}", width, "warning", indent=2, glyphs=glyphs)
+    lines += texts(KEYS, width, "dim")
     for notice in data.notices:
         glyph = {True: glyphs.good, False: glyphs.bad, None: glyphs.more}[notice.well]
         style = {True: "good", False: "bad", None: "live"}[notice.well]
-        lines += _texts(f"{glyph} {notice.text}", width, style, indent=2)
+        lines += texts(f"{glyph} {notice.text}", width, style, indent=2)
     lines += _refused(data, width, glyphs)
     lines += _differing(data, width, glyphs)
-    return [Line(tuple(_fitted(line.parts, width)), line.key) for line in lines]
+    return [fitted(line, width) for line in lines]
 
 
 def _state(data: DeliveryData, width: int) -> Iterator[Line]:
@@ -58,9 +50,9 @@ def _state(data: DeliveryData, width: int) -> Iterator[Line]:
         yield Line(((head, style), ("  ", "dim"), (data.address, "dim")))
     else:
         yield Line(((head, style),))
-        for text in _wrapped(data.address, width):
+        for text in wrapped(data.address, width):
             yield Line(((text, "dim"),))
-    yield from _texts(state.sentence, width, "command")
+    yield from texts(state.sentence, width, "command")
 
 
 def _counts(data: DeliveryData, glyphs: Glyphs) -> Iterator[Line]:
@@ -95,7 +87,7 @@ def _refused(data: DeliveryData, width: int, glyphs: Glyphs) -> Iterator[Line]:
         glyph, style = _faces(glyphs)[delivery]
         yield Line()
         head = f"{glyph} {delivery.name.lower()}: {reason or 'no reason is known'}"
-        yield from _texts(head, width, style, most=_REASON_LINES, indent=2, glyphs=glyphs)
+        yield from texts(head, width, style, most=_REASON_LINES, indent=2, glyphs=glyphs)
         for row in rows:
             yield _refused_row(row, width, glyphs)
     if data.unlisted:
@@ -103,10 +95,10 @@ def _refused(data: DeliveryData, width: int, glyphs: Glyphs) -> Iterator[Line]:
 
 
 def _refused_row(row: RefusedRow, width: int, glyphs: Glyphs) -> Line:
-    where = set_cell_size(_cut(row.where, _WHERE, glyphs), _WHERE)
+    where = set_cell_size(cut(row.where, _WHERE, glyphs), _WHERE)
     tail = f" {where}{row.age.rjust(_AGE)}"
     room = max(0, width - 2 - cell_len(tail))
-    name = set_cell_size(_cut(row.name, room, glyphs), room)
+    name = set_cell_size(cut(row.name, room, glyphs), room)
     parts = (("  ", "dim"), (name, "command"), (tail, "dim"))
     return Line(parts, row.key)
 
@@ -124,56 +116,9 @@ def _differing(data: DeliveryData, width: int, glyphs: Glyphs) -> Iterator[Line]
 
 def _differing_turn(turn: DifferingTurn, width: int, glyphs: Glyphs) -> Iterator[Line]:
     """Values that differ for the same reason stand together above it."""
-    yield Line((("  ", "dim"), (_cut(turn.title, width - 2, glyphs), "turn")), turn.key)
+    yield Line((("  ", "dim"), (cut(turn.title, width - 2, glyphs), "turn")), turn.key)
     for why, some in groupby(turn.differences, key=lambda difference: difference.why):
         said = [(f"{each.what}: {difference_line(each)}", "command") for each in some]
         for text, style in (*said, (neutral.line(why), "dim")):
-            for line in _texts(text, width - 4, style):
+            for line in texts(text, width - 4, style):
                 yield Line((("    ", "dim"), *line.parts), turn.key)
-
-
-# ---- text
-
-
-def _texts(
-    text: str, width: int, style: str, *, most: int = 20, indent: int = 0, glyphs: Glyphs | None = None
-) -> Iterator[Line]:
-    """A text over as many lines as it needs, `most` at most; those after the first are indented."""
-    lines = _wrapped(text, width, indent)
-    if len(lines) > most:
-        lines = lines[:most]
-        more = glyphs.more if glyphs is not None else ""
-        lines[-1] = set_cell_size(lines[-1], min(cell_len(lines[-1]), width - 1)) + more
-    for line in lines:
-        yield Line(((line, style),))
-
-
-def _wrapped(text: str, width: int, indent: int = 0) -> list[str]:
-    """Lines of `width` cells at most, broken at blanks where that is possible."""
-    lines: list[str] = []
-    line = ""
-    for word in text.split(" "):
-        if line.strip() and cell_len(line) + 1 + cell_len(word) <= width:
-            line += f" {word}"
-            continue
-        if line.strip():
-            lines.append(line)
-        begin = " " * indent if lines else ""
-        pieces = chop_cells(word, max(2, width - len(begin))) or [""]
-        lines += [begin + piece for piece in pieces[:-1]]
-        line = (" " * indent if lines else "") + pieces[-1]
-    return [*lines, line] if line.strip() or not lines else lines
-
-
-def _fitted(parts: tuple[tuple[str, str], ...], width: int) -> Iterator[tuple[str, str]]:
-    for text, style in parts:
-        text = text if cell_len(text) <= width else set_cell_size(text, width)
-        width -= cell_len(text)
-        if text:
-            yield text, style
-
-
-def _cut(text: str, width: int, glyphs: Glyphs) -> str:
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - 1)) + glyphs.more if width > 0 else ""

@@ -16,11 +16,12 @@ from hermes_tui.journal.files import StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Span
 from hermes_tui.tui.messages import DeliveryMoved, JournalMoved, SpansArrived
+from hermes_tui.tui.pace import Pace
 from hermes_tui.tui.trust import RelaySays
+from hermes_tui.tui.usage_feed import UsageLook
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.025  # `PRAGMA data_version` costs 2 µs, so a look is cheap and a change is seen at once
 _ABSENT_S = 0.2
 _FIRST_TRACES = 20  # shown at once when a session opens; the rest follows behind
 _MORE_TRACES = 100
@@ -40,7 +41,9 @@ class Feed:
         self._asked = threading.Event()
         self._delivery_moved = False
         self._delivery_at = 0.0
+        self.usage = UsageLook(post)
         self._stop = threading.Event()
+        self._wake = threading.Event()  # what was asked for waits for no pace
         self._session: str | None = None
         self._traces: set[bytes] = set()
         self._revision = 0
@@ -51,12 +54,14 @@ class Feed:
 
     def stop(self) -> None:
         self._stop.set()
+        self._wake.set()
         self._thread.join()
 
     def show(self, session: str) -> None:
         """Feed another session from now on."""
         self._wanted = session
         self._turned.set()
+        self._wake.set()
 
     def look_at_delivery(self, wishes: tuple[str, ...] | None) -> None:
         """Tell at once how delivery stands and what became of these wishes, and again when the journal
@@ -65,6 +70,12 @@ class Feed:
         self._wishes = wishes
         if wishes is not None:
             self._asked.set()
+            self._wake.set()
+
+    def look_at_usage(self, wanted: bool) -> None:
+        """Tell what the view of the usage needs, and again when it changes; not `wanted`: nobody looks."""
+        self.usage.look(wanted)
+        self._wake.set()
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -81,11 +92,13 @@ class Feed:
         """Follow one journal file until it is replaced or rebuilt."""
         self._session = None
         self._asked.set()
-        looks = 0
+        self.usage.reset()
+        looks, pace = 0, Pace()
         while not self._stop.is_set():
+            self._wake.clear()
             looks += 1
             changed = reader.changed()
-            if (changed or looks % 40 == 0) and reader.stale():
+            if (changed or looks % 10 == 0) and reader.stale():
                 return
             if self._turned.is_set() or self._session is None:
                 self._turned.clear()
@@ -95,7 +108,9 @@ class Feed:
             if changed:
                 self._tell(reader)
             self._tell_delivery(reader, changed)
-            self._stop.wait(_LOOK_S)
+            self.usage.step(reader, self._session, changed)
+            if not self._stop.is_set():  # `stop` may have come before `clear`
+                self._wake.wait(pace.wait_s(changed or self.usage.busy))
 
     def _tell(self, reader: Reader) -> None:
         says = RelaySays(*(reader.document(name) for name in ("exporter", "proof", "keeping")))

@@ -10,6 +10,8 @@ from textual.message import Message
 from hermes_tui.hermes.state_db import Watched
 from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.reader import SessionRow
+from hermes_tui.model.compare import Told
+from hermes_tui.model.days import Day
 from hermes_tui.model.span import Span
 from hermes_tui.model.state_rows import StateRow
 from hermes_tui.tui.rows import RowKey
@@ -69,6 +71,15 @@ class DeliveryMoved(Message):
 
     session: str | None
     snapshot: Snapshot
+
+
+@dataclass
+class UsageMoved(Message):
+    """What was used on the last days by all sessions, and MLflow's record of a session's traces."""
+
+    session: str | None
+    days: tuple[Day, ...]
+    told: dict[bytes, Told]
 
 
 @dataclass

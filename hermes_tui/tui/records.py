@@ -10,10 +10,10 @@ from textual.message import Message
 
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.tui.messages import RecordsArrived
+from hermes_tui.tui.pace import Pace
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.025  # a look at a database at rest costs some microseconds
 _AGAIN_S = 1.0
 
 
@@ -35,22 +35,24 @@ class Records:
 
     def _run(self) -> None:
         watched: list[Watched] = []
+        pace, found = Pace(), False
         try:
-            while not self._stop.wait(_LOOK_S):
-                watched = self._look(watched)
+            while not self._stop.wait(pace.wait_s(found)):
+                watched, found = self._look(watched)
         finally:
             self._watch.close()
 
-    def _look(self, before: list[Watched]) -> list[Watched]:
-        """Tell what changed since the last look, `before` being what was watched then."""
+    def _look(self, before: list[Watched]) -> tuple[list[Watched], bool]:
+        """Tell what changed since the last look, `before` being what was watched then; whether any did."""
         try:
             rows = self._watch.poll()
         except Exception:
             # Somebody else's files: whatever is wrong with them must not end the pane's looking.
             log.exception("reading Hermes' records failed; it is tried again")
             self._stop.wait(_AGAIN_S)
-            return before
+            return before, False
         watched = self._watch.watched()
-        if rows or watched != before:
+        changed = bool(rows) or watched != before
+        if changed:
             self._post(RecordsArrived(rows, watched))
-        return watched
+        return watched, changed

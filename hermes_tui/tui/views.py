@@ -16,7 +16,12 @@ class View(NamedTuple):
     title: str
 
 
-VIEWS = (View("1", "tree", "Tree"), View("2", "commands", "Commands"), View("4", "delivery", "MLflow"))
+VIEWS = (
+    View("1", "tree", "Tree"),
+    View("2", "commands", "Commands"),
+    View("3", "usage", "Usage"),
+    View("4", "delivery", "MLflow"),
+)
 """In the order of the footer."""
 
 
@@ -34,4 +39,5 @@ def footer(
         unseen=unseen,
         following=following,
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
+        spoken=others or view in own,
     )

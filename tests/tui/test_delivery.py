@@ -21,8 +21,9 @@ from hermes_tui.tui.delivery import (
     RefusedRow,
     difference_line,
 )
-from hermes_tui.tui.delivery_lines import Line, delivery_lines
+from hermes_tui.tui.delivery_lines import delivery_lines
 from hermes_tui.tui.glyphs import ASCII, UNICODE, Glyphs
+from hermes_tui.tui.lines import Line
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.trust import State
 from hermes_tui.tui.wishes import Notice

@@ -277,3 +277,40 @@ async def _diagnosed(stage: Stage) -> None:
 
 async def _listening(stage: Stage) -> None:
     await stage.shows("http://127.0.0.1:54321")
+
+
+# ---- the usage view
+
+EVERY_SIZE = pytest.mark.parametrize(
+    "size", [(40, 20), NARROW, (80, 24), WIDE], ids=["smallest", "narrow", "middle", "wide"]
+)
+
+
+async def _usage(stage: Stage) -> None:
+    await stage.until(lambda: "all today" in "\n".join(_lines(stage)))
+
+
+def _lines(stage: Stage) -> list[str]:
+    return ["".join(text for text, _ in line.parts) for line in stage.app._usage._lines]
+
+
+@EVERY_SIZE
+def test_usage(picture: Picture, size: tuple[int, int]) -> None:
+    picture("shell_corners", size=size, delivery=Delivery.CONFIRMED, keys=("3",), wait=_usage)
+
+
+@EVERY_SIZE
+def test_usage_mid_turn(picture: Picture, size: tuple[int, int]) -> None:
+    picture("thirty_steps", requests=9, size=size, delivery=Delivery.QUEUED, keys=("3",), wait=_usage)
+
+
+@EVERY_SIZE
+def test_usage_further_down(picture: Picture, size: tuple[int, int]) -> None:
+    """A slow span is picked; MLflow counts a turn's tokens twice."""
+
+    async def pick(stage: Stage) -> None:
+        await _usage(stage)
+        while stage.app._usage.cursor is None or stage.app._usage.cursor[2] != "span":
+            await stage.press("down")
+
+    picture("interrupted", size=size, delivery=Delivery.CONFIRMED, told=[DOUBLED], keys=("3",), wait=pick)

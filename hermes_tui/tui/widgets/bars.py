@@ -127,7 +127,8 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
 class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
-    `views` and `keys` are (key, words); `view` is the key of the open one.
+    `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
+    key matter more than the names of the views that are not open.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -135,6 +136,7 @@ class FooterData:
     unseen: int = 0
     following: bool = True
     keys: tuple[tuple[str, str], ...] = ()
+    spoken: bool = False
 
 
 class Footer(Widget):
@@ -155,12 +157,14 @@ class Footer(Widget):
 
     def render(self) -> RenderResult:
         data, width = self.data, self.content_size.width
-        left = [(key, f"{key} {words}") for key, words in data.views]
         keys = [(key, f"{key} {words}") for key, words in data.keys]
+        spoken = data.spoken
         if data.unseen:
-            keys = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]]
+            keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
         elif not data.following:
-            keys = [("f", "f follow"), *keys]
+            keys, spoken = [("f", "f follow"), *keys], True
+        least = [(key, text if spoken and not at else key) for at, (key, text) in enumerate(keys)]
+        left = self._named(width - self._length(least))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
         line = Text()
@@ -168,6 +172,17 @@ class Footer(Widget):
         line.append(" " * max(0, width - line.cell_len - self._length(right)))
         self._add(line, right, "f" if data.unseen else "", "bold yellow")
         return line
+
+    def _named(self, room: int) -> list[tuple[str, str]]:
+        """The views by name; where they do not fit, those that are not open by key and mark alone."""
+        parts = [(key, f"{key} {words}") for key, words in self.data.views]
+        for at in reversed(range(len(parts))):
+            if self._length(parts) <= room:
+                break
+            key, words = self.data.views[at]
+            if key != self.data.view:
+                parts[at] = (key, f"{key} {words.partition(' ')[2]}".rstrip())
+        return parts
 
     def _shortened(self, keys: list[tuple[str, str]], room: int) -> list[tuple[str, str]]:
         """What fits: the words of the last keys go first, as everybody knows those; then the keys."""
