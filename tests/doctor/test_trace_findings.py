@@ -247,6 +247,7 @@ def test_export_errors_are_explained(stage: Stage, lines: list[str], words: str)
         line("check_fn failed", logger="tools.registry"),
         "\x00\xff" * 100,
     ],
+    ids=["empty", "no record", "metrics", "logs", "another logger", "noise"],  # the texts hold the time
 )
 def test_what_is_no_trouble_in_exporting_spans(text: str) -> None:
     assert errors_log.explain(text.splitlines()) is None
