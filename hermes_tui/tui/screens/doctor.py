@@ -6,6 +6,7 @@ import asyncio
 from typing import ClassVar
 
 from rich.text import Text
+from textual import work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
@@ -48,10 +49,8 @@ class DoctorScreen(ModalScreen[None]):
         self.set_interval(_LOOK_S, self._look)
         self._look()
 
-    def _look(self) -> None:
-        self.run_worker(self._read(), exclusive=True, name="checkup")
-
-    async def _read(self) -> None:
+    @work(exclusive=True)
+    async def _look(self) -> None:
         """Show what lies on the desk by now."""
         examination = self._examination
         running = examination is not None and examination.running  # first: it may end while the desk is read

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from rich.text import Text
+from textual import work
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
@@ -51,11 +52,10 @@ class Empty(VerticalScroll):
     def _draw(self) -> None:
         self._text.update(setup_text(self._relay, self._trouble, self._watched, self._doctor))
 
-    def _look(self) -> None:
-        if self.display:
-            self.run_worker(self._read(), exclusive=True, name="checkup")
-
-    async def _read(self) -> None:
+    @work(exclusive=True)
+    async def _look(self) -> None:
+        if not self.display:
+            return
         try:
             doctor = words(await asyncio.to_thread(checkup.last, self._state))
         except StateError as error:
