@@ -10,9 +10,7 @@ from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.screen import Screen
-from textual.widgets import ContentSwitcher, Rule
 
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
@@ -21,25 +19,22 @@ from hermes_tui.model.windows import Windows
 from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
-from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.feed import Feed
-from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import (
-    CursorMoved,
     DeliveryMoved,
-    FoldToggled,
     JournalMoved,
     RecordsArrived,
-    RelayInfo,
     RelayMoved,
     RowPicked,
     SpansArrived,
     Supervisor,
     UsageMoved,
+    ViewChanged,
     WishWanted,
 )
 from hermes_tui.tui.pages import Pages
@@ -52,13 +47,12 @@ from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
-from hermes_tui.tui.views import VIEWS, footer
-from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.views import VIEWS
+from hermes_tui.tui.widgets.bars import Footer
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
-from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
@@ -101,7 +95,6 @@ class TraceApp(App[None]):
         super().__init__()
         self.glyphs = glyph_sets.choose()
         self.live = Live()
-        self.shown = ShownSession("", self.glyphs, self.live)
         self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
@@ -113,44 +106,25 @@ class TraceApp(App[None]):
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
-        self._relay: RelayInfo | None = None
-        self._trouble = ""
+        self._windows: Callable[[], Windows] | None = windows
         self._journal = JournalMoved(None)
-        self._delivery = DeliveryState(self.glyphs)
         self._newest: str | None = None
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
-        self._unseen = 0
-        self._loading = False
-        self._view = "empty"
         self._reading = Reading(Pages(state, self.glyphs, watch))
+        empty = Empty(self._watched, state, id="empty")
+        self.board = Board(self.glyphs, self.live, self._reading, empty)
         self._main: Screen[Any]
-        # Kept, not looked up: what arrives while the pane closes still finds them.
-        self._header = Header(self.glyphs)
-        self._footer = Footer(self.glyphs)
-        self._views = ContentSwitcher(id="views", initial="empty")
-        self._empty = Empty(self._watched, state, id="empty")
-        self._tree = TraceTree(self.shown.tree, id="tree")
-        self._commands = CommandList(self.shown.commands, id="commands")
-        self._proof = DeliveryView(self.glyphs, id="delivery")
-        self._usage = UsageView(self.glyphs, self._delivery.differences, id="usage")
-        self._windows: Callable[[], Windows] | None = windows
-        self._side = Details(id="side")
 
-    # --- layout and life
+    @property
+    def shown(self) -> ShownSession:
+        """The session on the screen."""
+        return self.board.shown
+
+    # --- life
 
     def compose(self) -> ComposeResult:
-        yield self._header
-        yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
-        with Horizontal(id="body"):
-            with self._views:
-                yield self._empty
-                yield self._tree
-                yield self._commands
-                yield self._usage
-                yield self._proof
-            yield self._side
-        yield self._footer
+        yield self.board
 
     def on_mount(self) -> None:
         self._main = self.screen
@@ -161,8 +135,8 @@ class TraceApp(App[None]):
             self._records.start()
         if self._supervision is not None:
             self._supervision.start()
-        self.set_interval(_CLOCK_S, self._look_at_clock)
-        self._show_footer()
+        self.set_interval(_CLOCK_S, self.board.tick)
+        self.board.show_footer()
 
     def on_unmount(self) -> None:
         self._feed.stop()
@@ -181,47 +155,77 @@ class TraceApp(App[None]):
     def on_spans_arrived(self, message: SpansArrived) -> None:
         if message.fresh:
             gc.unfreeze()  # the spans of the session that was shown may go now
-            self._open(message.session)
-            self._loading = True
+            self.board.open(message.session)
+            self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
         changed = self.shown.add(message.spans)
-        if message.complete and self._loading:
+        if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
             gc.freeze()
         if changed or message.fresh:
-            self._update()
-        self._loading = not message.complete
+            self.board.update()
+        self.board.filling = not message.complete
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)
 
     def on_records_arrived(self, message: RecordsArrived) -> None:
         self._watched = message.watched
         changed = self.live.take(message.rows)
-        self._empty.show_watched(message.watched)
+        self.board.empty.show_watched(message.watched)
         self._turn_to_newest()
         if not self.shown.id:
             return
         family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
         if not family.isdisjoint(changed):
-            self._update()
+            self.board.update()
         elif changed:
-            self._call()
+            self.on_refreshed()
 
     def on_journal_moved(self, message: JournalMoved) -> None:
-        self._journal = message
+        self._journal, self.board.says = message, message.says
         self._turn_to_newest()
-        self._show_header()
-        self._show_footer()
+        self.board.show_header()
+        self.board.show_footer()
+
+    def on_delivery_moved(self, message: DeliveryMoved) -> None:
+        if message.session not in (None, self.shown.id):
+            return  # the session was left meanwhile
+        for wish in self.board.delivery.take(message.snapshot, time.time_ns()):
+            self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
+        self.board.show_delivery()
+
+    def on_usage_moved(self, message: UsageMoved) -> None:
+        if message.session in (None, self.shown.id):
+            self.board.usage.take(message)
+
+    def on_relay_moved(self, message: RelayMoved) -> None:
+        self.board.relay, self.board.trouble = message.relay, message.trouble
+        self.board.mismatch = mismatch(message.relay, self._wanted)
+        self.board.empty.show(message.relay, message.trouble)
+        self.board.show_header()
+        self.board.show_delivery()
+
+    def on_refreshed(self) -> None:
+        """Call the user when there is a reason."""
+        if self._calling is not None:
+            history = self.board.filling and self._chosen
+            self._calling.look(self.shown, time.time_ns(), history=history)
+
+    def _warn(self, text: str) -> None:
+        self.notify(text, severity="warning", timeout=10, markup=False)
+
+    # --- which session is shown
 
     def _turn_to_newest(self) -> None:
         """Show the newest session, unless the user looks at another one or that one is still at work."""
         newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        self.board.others = newest not in (None, self.shown.id)
         if newest is None or newest == self.shown.id or self._chosen:
             return
         if not self.shown.id:
             self._show_first(newest)
-        elif self._tree.following and self.shown.status() != "running":
+        elif self.board.trace_tree.following and self.shown.status() != "running":
             self._show_now(newest)
 
     def _show_first(self, newest: str) -> None:
@@ -233,268 +237,100 @@ class TraceApp(App[None]):
 
     def _show_now(self, session: str) -> None:
         """Turn to a session; its spans follow."""
+        self.board.others = self._newest not in (None, session)
         self._feed.show(session)
         if self._watch is not None:
             self._watch.pin(session)
         if self.live.session(session) is not None:
-            self._open(session)
-            self._update()
+            self.board.open(session)
+            self.board.update()
 
-    def on_delivery_moved(self, message: DeliveryMoved) -> None:
-        if message.session not in (None, self.shown.id):
-            return  # the session was left meanwhile
-        for wish in self._delivery.take(message.snapshot, time.time_ns()):
-            self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
-        self._show_delivery()
-
-    def on_usage_moved(self, message: UsageMoved) -> None:
-        if message.session in (None, self.shown.id):
-            self._usage.take(message)
-
-    def on_relay_moved(self, message: RelayMoved) -> None:
-        self._relay, self._trouble = message.relay, message.trouble
-        self._empty.show(message.relay, message.trouble)
-        self._show_header()
-        self._show_delivery()
-
-    def _open(self, session: str) -> None:
-        """Begin to show a session; one that is shown already begins anew, with its folds."""
-        if session == self.shown.id:
-            self.shown.begin()
-            return
-        raw = self.shown.tree.raw
-        self.shown = ShownSession(session, self.glyphs, self.live)
-        self.shown.tree.set_raw(raw)
-        self._tree.source = self.shown.tree
-        self._commands.source = self.shown.commands
-        for rows in (self._tree, self._commands):
-            rows.cursor = None
-            rows.following = True
-        self._unseen = 0
-        if self._view == "empty":
-            self.action_view("tree")
-
-    def _refresh(self) -> None:
-        """Bring the rows up to date; a turn in which the user reads stays open."""
-        self.shown.tree.hold(None if self._tree.following else self._tree.cursor)
-        self.shown.refresh(time.time_ns())
-        self._call()
-
-    def _call(self) -> None:
-        """Call the user when there is a reason."""
-        if self._calling is not None:
-            self._calling.look(self.shown, time.time_ns(), history=self._loading and self._chosen)
-
-    def _warn(self, text: str) -> None:
-        self.notify(text, severity="warning", timeout=10, markup=False)
-
-    def _update(self) -> None:
-        """Everything on the screen that depends on the session's spans and records."""
-        known = self.shown.news
-        self._refresh()
-        if not self._loading and not self._tree.following:
-            self._unseen += max(0, self.shown.news - known)
-        self._tree.rows_changed()
-        self._commands.rows_changed()
-        self._show_header()
-        self._show_footer()
-        self._show_details()
-        self._show_usage()
-
-    def _look_at_clock(self) -> None:
-        if not self.shown.id:
-            return
-        if self.shown.tree.moves:
-            self._refresh()
-            self._tree.rows_changed()
-            self._commands.rows_changed()
-            self._show_header()
-        else:
-            self._call()
-        self._show_delivery()
-        self._show_usage()
-
-    # --- what is shown
-
-    @property
-    def _rows(self) -> RowList | DeliveryView | UsageView:
-        if self._view == "delivery":
-            return self._proof
-        if self._view == "usage":
-            return self._usage
-        return self._commands if self._view == "commands" else self._tree
-
-    def _show_header(self) -> None:
-        trouble = self._trouble or mismatch(self._relay, self._wanted)
-        if not self.shown.id:
-            self._header.data = HeaderData(trouble=trouble)
-            return
-        self._header.data = heading(self.shown, self._journal.says, trouble)
-
-    def _show_delivery(self) -> None:
-        if self._view != "delivery":
-            return
-        address = self._relay.destination if self._relay is not None else None
-        stopped = self._trouble if self._relay is None else ""
-        self._proof.show(self._delivery.data(self.shown, address, stopped, time.time_ns()))
-
-    def _show_usage(self) -> None:
-        looks = self._view == "usage"
-        self._usage.follow(self.shown if looks else None, time.time_ns())
-        record = self.shown.record if looks else None
-        if record is not None and record.row is not None and record.sums is not None:
-            self._usage.tell_hermes(record.sums, record.row.api_calls)
-
-    def _show_footer(self) -> None:
-        self._footer.data = footer(
-            self._view,
-            self.shown,
-            self._header.data.delivery.glyph,
-            unseen=self._unseen,
-            following=self._rows.following or self._view == "empty",
-            others=self._newest not in (None, self.shown.id),
-        )
-
-    def _show_details(self) -> None:
-        key = self._rows.cursor
-        if key is None:
-            return
-        screen = self.screen
-        place = screen if isinstance(screen, DetailsScreen) else self._side
-        if place is self._side and not self._main.has_class("-wide"):
-            return
-        self._reading.show(place, key, self.shown)
-
-    # --- what the user does
-
-    def on_cursor_moved(self, message: CursorMoved) -> None:
-        self._show_details()
-        self._show_footer()
-
-    def on_fold_toggled(self, message: FoldToggled) -> None:
-        self.shown.tree.set_fold(message.key, message.folded)
-        self._refresh()
-        self._tree.rows_changed()
-
-    def on_row_picked(self, message: RowPicked) -> None:
-        if self._view != "tree":
-            self._go_to(message.key)
-        elif self._main.has_class("-wide"):
-            self._side.focus()
-        else:
-            # Who reads one row does not want the next one; who then closes it without having moved does.
-            read = message.key if self._tree.following else None
-            self._tree.following = False
-            self.push_screen(DetailsScreen(self.glyphs), lambda _: self._after_details(read))
+    def _show_session(self, session: str | None) -> None:
+        self._goal = None
+        if session is not None and session != self.shown.id:
+            self._chosen = session != self._newest
+            self._show_now(session)
 
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
         if key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees:
-            session = self._delivery.session_of(key[0])
+            session = self.board.delivery.session_of(key[0])
             if session in (None, self.shown.id):
                 self.notify("It is no longer in the journal.", timeout=3)
                 return
             self._show_session(session)
             self._goal = key
             return
-        self.shown.reveal(key)
-        self.action_view("tree")
-        self._tree.rows_changed()
-        self._tree.go_to(key)
+        self.board.go_to(key)
 
-    def _after_details(self, read: RowKey | None) -> None:
-        """Follow on when the row that was read is still that at the cursor."""
-        cursor = self.shown.tree.find(self._tree.cursor)
-        if read is not None and cursor is not None and self.shown.tree.find(read) == cursor:
-            self._unseen = 0
-            self._tree.follow()
-            self._show_footer()
-        self.call_after_refresh(self._show_details)
+    def _sessions(self) -> list[Listed]:
+        return directory.directory(self._journal.sessions, self.live, time.time_ns())
+
+    # --- what the user does
+
+    def on_row_picked(self, message: RowPicked) -> None:
+        self._go_to(message.key)
 
     def on_details_shown(self) -> None:
-        self._show_details()
+        self.board.show_details()
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
         self.simulate_key("question_mark" if message.key == "?" else message.key)
 
-    def action_view(self, view: str) -> None:
-        if not self.shown.id:
-            return
-        self._view = view
-        self._views.current = view
-        self._rows.focus()
+    def on_view_changed(self, message: ViewChanged) -> None:
+        """Have read what the view needs, and nothing that none does."""
         self._look_at_delivery()
-        self._look_at_usage()
-        self._show_delivery()
-        self._show_details()
-        self._show_footer()
-
-    def _look_at_delivery(self) -> None:
-        self._feed.look_at_delivery(self._delivery.wishes.open if self._view == "delivery" else None)
-
-    def _look_at_usage(self) -> None:
-        looks = self._view == "usage"
-        self._feed.look_at_usage(looks)
-        self._show_usage()
-        if looks and self._windows is not None:
+        self._feed.look_at_usage(message.view == "usage")
+        if message.view == "usage" and self._windows is not None:
             self.run_worker(self._learn_windows(self._windows), name="windows")
             self._windows = None
 
+    def _look_at_delivery(self) -> None:
+        delivery = self.board.view == "delivery"
+        self._feed.look_at_delivery(self.board.delivery.wishes.open if delivery else None)
+
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
-        self._usage.tell_windows(await asyncio.to_thread(windows))
+        self.board.usage.tell_windows(await asyncio.to_thread(windows))
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
 
     async def _wish(self, kind: str) -> None:
-        if not await self._delivery.wishes.make(self._state, kind, self.shown.id):
+        if not await self.board.delivery.wishes.make(self._state, kind, self.shown.id):
             self.notify("It is still at the last one.", timeout=2)
         self._look_at_delivery()
-        self._show_delivery()
+        self.board.show_delivery()
+
+    def action_view(self, view: str) -> None:
+        self.board.turn_to(view)
 
     def action_follow(self) -> None:
-        self._unseen = 0
         self._chosen = False
-        self._tree.follow()
-        self._commands.follow()
-        self._refresh()
-        self._tree.rows_changed()
+        self.board.follow()
         if self._newest is not None and self._newest != self.shown.id and self.shown.id:
             self._show_now(self._newest)
-        self._show_footer()
 
     def action_raw(self) -> None:
-        self.shown.tree.set_raw(not self.shown.tree.raw)
-        self._refresh()
-        self._tree.rows_changed()
-        self.notify("All spans, as they came." if self.shown.tree.raw else "Wrappers are hidden.", timeout=2)
+        raw = self.board.toggle_raw()
+        self.notify("All spans, as they came." if raw else "Wrappers are hidden.", timeout=2)
 
     def action_full(self) -> None:
-        self._reading.full = not self._reading.full
-        self._show_details()
+        self.board.toggle_full()
 
     def action_neighbour(self, by: int) -> None:
-        self._rows.action_move(by)
+        self.board.rows.action_move(by)
 
     def action_side(self) -> None:
         """Between the rows and the details beside them; on other screens as Textual does."""
-        if self.screen is not self._main:
+        if self.screen is self._main:
+            self.board.toggle_side()
+        else:
             self.screen.focus_next()
-        elif self.focused is self._side:
-            self._rows.focus()
-        elif self._main.has_class("-wide"):
-            self._side.focus()
 
     def action_leave(self) -> None:
-        """Never quits: from the details to the rows, from the commands to the tree."""
-        if self.focused is self._side:
-            self._rows.focus()
-        elif self._view not in ("tree", "empty"):
-            self.action_view("tree")
-
-    def _sessions(self) -> list[Listed]:
-        return directory.directory(self._journal.sessions, self.live, time.time_ns())
+        """Never quits."""
+        self.board.leave()
 
     def action_session(self, by: int) -> None:
         names = [listed.session for listed in self._sessions()]
@@ -509,12 +345,6 @@ class TraceApp(App[None]):
             self.push_screen(screen, self._show_session)
         else:
             self.notify("There are no sessions yet.", timeout=3)
-
-    def _show_session(self, session: str | None) -> None:
-        self._goal = None
-        if session is not None and session != self.shown.id:
-            self._chosen = session != self._newest
-            self._show_now(session)
 
     def action_doctor(self) -> None:
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))

@@ -123,3 +123,15 @@ class FoldToggled(Message):
 
     key: RowKey
     folded: bool
+
+
+@dataclass
+class ViewChanged(Message):
+    """Another view of the session is shown."""
+
+    view: str
+
+
+@dataclass
+class Refreshed(Message):
+    """The rows of the shown session are up to date, or a second has passed."""

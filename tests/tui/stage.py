@@ -144,7 +144,15 @@ class Clock:
 
     def install(self, monkeypatch: Any) -> Clock:
         fake = SimpleNamespace(**{**vars(time), "time": self.time, "time_ns": self.time_ns})
-        for module in ("app", "wishes", "usage_feed", "widgets.row_list", "widgets.bars", "screens.sessions"):
+        for module in (
+            "app",
+            "board",
+            "wishes",
+            "usage_feed",
+            "widgets.row_list",
+            "widgets.bars",
+            "screens.sessions",
+        ):
             monkeypatch.setattr(f"hermes_tui.tui.{module}.time", fake)
         return self
 
@@ -218,7 +226,7 @@ class Stage:
 
     @property
     def proof(self) -> DeliveryView:
-        return self.app._proof
+        return self.app.board.proof
 
     @property
     def cursor(self) -> RowKey | None:

@@ -828,7 +828,7 @@ async def test_another_destination_than_the_wanted_one_is_shown(
     relay = FakeRelay(destination=running)
     async with pane(state, NARROW, supervisor=FakeSupervisor(relay), wanted=wanted) as stage:
         await stage.shows("turn 0")
-        await stage.until(lambda: stage.app._relay == relay)
+        await stage.until(lambda: stage.app.board.relay == relay)
         await stage.pilot.pause()
         assert ("relay sends to" in stage.header) == differs
         assert ((running or "nobody") in stage.header) == differs

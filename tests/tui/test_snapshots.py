@@ -291,7 +291,7 @@ async def _usage(stage: Stage) -> None:
 
 
 def _lines(stage: Stage) -> list[str]:
-    return ["".join(text for text, _ in line.parts) for line in stage.app._usage._lines]
+    return ["".join(text for text, _ in line.parts) for line in stage.app.board.usage._lines]
 
 
 @EVERY_SIZE
@@ -310,7 +310,7 @@ def test_usage_further_down(picture: Picture, size: tuple[int, int]) -> None:
 
     async def pick(stage: Stage) -> None:
         await _usage(stage)
-        while stage.app._usage.cursor is None or stage.app._usage.cursor[2] != "span":
+        while stage.app.board.usage.cursor is None or stage.app.board.usage.cursor[2] != "span":
             await stage.press("down")
 
     picture("interrupted", size=size, delivery=Delivery.CONFIRMED, told=[DOUBLED], keys=("3",), wait=pick)

@@ -69,7 +69,7 @@ async def opened(stage: Stage, *texts: str) -> UsageView:
     await stage.press("3")
     assert stage.view == "usage"
     await stage.shows(*texts)
-    return stage.app._usage
+    return stage.app.board.usage
 
 
 def page(view: UsageView) -> list[str]:
@@ -118,7 +118,7 @@ async def test_every_line_can_be_reached(state: StateDir, play: Play, size: tupl
 async def test_it_follows_what_arrives_while_it_is_seen_and_only_then(state: StateDir, play: Play) -> None:
     play(*turn(0))
     async with pane(state) as stage:
-        view = stage.app._usage
+        view = stage.app.board.usage
         assert view.laid_out == 0
         await opened(stage, "2.0k", "turn 1")
         play(wire_call(0, 7, tokens=5_000))
@@ -205,8 +205,10 @@ async def test_a_long_session_is_counted_in_slices(
     async with pane(state) as stage:
         await stage.until(lambda: len(stage.app.shown.forest.turns) == 6)
         seen: list[int] = []
-        show = stage.app._usage.show
-        monkeypatch.setattr(stage.app._usage, "show", lambda data: (seen.append(data.behind), show(data)))
+        show = stage.app.board.usage.show
+        monkeypatch.setattr(
+            stage.app.board.usage, "show", lambda data: (seen.append(data.behind), show(data))
+        )
         await stage.press("3")
         await stage.until(lambda: seen and seen[-1] == 0)
         assert seen[0] == 5, "the first slice is shown at once"
@@ -267,7 +269,7 @@ async def test_it_obeys_nothing(state: StateDir, open_writer: Open, width: int) 
     async with pane(state, (width, 200)) as stage:
         await stage.until(lambda: stage.app.shown.totals.spans == len(spans))
         await stage.press("3")
-        await stage.until(lambda: page(stage.app._usage))
+        await stage.until(lambda: page(stage.app.board.usage))
         for strip in stage.strips():
             assert strip.cell_length == width
             for segment in strip:

@@ -1,0 +1,272 @@
+"""The board: the session that is shown, in every view, with its header, its footer and its details."""
+
+from __future__ import annotations
+
+import time
+
+from textual.app import ComposeResult
+from textual.containers import Horizontal, Vertical
+from textual.widgets import ContentSwitcher, Rule
+
+from hermes_tui.model.live import Live
+from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.heading import heading
+from hermes_tui.tui.messages import CursorMoved, FoldToggled, Refreshed, RelayInfo, RowPicked, ViewChanged
+from hermes_tui.tui.reading import Reading
+from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.trust import RelaySays
+from hermes_tui.tui.views import footer
+from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.widgets.delivery_view import DeliveryView
+from hermes_tui.tui.widgets.details import Details
+from hermes_tui.tui.widgets.empty import Empty
+from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.usage_view import UsageView
+
+
+class Board(Vertical):
+    """Tell it what is known, then `update`. `filling`: the session is still being read.
+
+    Its parts are kept, not looked up: what arrives while the pane closes still finds them.
+    """
+
+    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
+        super().__init__(id="board")
+        self.glyphs = glyphs
+        self.live = live
+        self.shown = ShownSession("", glyphs, live)
+        self.delivery = DeliveryState(glyphs)
+        self.view = "empty"
+        self.filling = False
+        self.says = RelaySays()
+        self.relay: RelayInfo | None = None
+        self.trouble = ""
+        self.mismatch = ""
+        self.others = False
+        self._unseen = 0
+        self._reading = reading
+        self._header = Header(glyphs)
+        self._footer = Footer(glyphs)
+        self._views = ContentSwitcher(id="views", initial="empty")
+        self.empty = empty
+        self.trace_tree = TraceTree(self.shown.tree, id="tree")
+        self.commands = CommandList(self.shown.commands, id="commands")
+        self.proof = DeliveryView(glyphs, id="delivery")
+        self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
+        self.side = Details(id="side")
+
+    def compose(self) -> ComposeResult:
+        yield self._header
+        yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
+        with Horizontal(id="body"):
+            with self._views:
+                yield self.empty
+                yield self.trace_tree
+                yield self.commands
+                yield self.usage
+                yield self.proof
+            yield self.side
+        yield self._footer
+
+    # --- the session
+
+    def open(self, session: str) -> None:
+        """Begin to show a session; one that is shown already begins anew, with its folds."""
+        if session == self.shown.id:
+            self.shown.begin()
+            return
+        raw = self.shown.tree.raw
+        self.shown = ShownSession(session, self.glyphs, self.live)
+        self.shown.tree.set_raw(raw)
+        self.trace_tree.source = self.shown.tree
+        self.commands.source = self.shown.commands
+        for rows in (self.trace_tree, self.commands):
+            rows.cursor = None
+            rows.following = True
+        self._unseen = 0
+        if self.view == "empty":
+            self.turn_to("tree")
+
+    def update(self) -> None:
+        """Everything that depends on the session's spans and records."""
+        known = self.shown.news
+        self._refresh_rows()
+        if not self.filling and not self.trace_tree.following:
+            self._unseen += max(0, self.shown.news - known)
+        self._rows_changed()
+        self.show_header()
+        self.show_footer()
+        self.show_details()
+        self.show_usage()
+
+    def tick(self) -> None:
+        """What the clock alone changes."""
+        if not self.shown.id:
+            return
+        if self.shown.tree.moves:
+            self._refresh_rows()
+            self._rows_changed()
+            self.show_header()
+        else:
+            self.post_message(Refreshed())
+        self.show_delivery()
+        self.show_usage()
+
+    def _refresh_rows(self) -> None:
+        """Bring the rows up to date; a turn in which the user reads stays open."""
+        self.shown.tree.hold(None if self.trace_tree.following else self.trace_tree.cursor)
+        self.shown.refresh(time.time_ns())
+        self.post_message(Refreshed())
+
+    def _rows_changed(self) -> None:
+        self.trace_tree.rows_changed()
+        self.commands.rows_changed()
+
+    # --- what is shown
+
+    @property
+    def rows(self) -> RowList | DeliveryView | UsageView:
+        """The list of the view that is shown."""
+        if self.view == "delivery":
+            return self.proof
+        if self.view == "usage":
+            return self.usage
+        return self.commands if self.view == "commands" else self.trace_tree
+
+    @property
+    def wide(self) -> bool:
+        """Whether the details are beside the rows."""
+        return self.screen.has_class("-wide")
+
+    def show_header(self) -> None:
+        trouble = self.trouble or self.mismatch
+        if not self.shown.id:
+            self._header.data = HeaderData(trouble=trouble)
+            return
+        self._header.data = heading(self.shown, self.says, trouble)
+
+    def show_footer(self) -> None:
+        self._footer.data = footer(
+            self.view,
+            self.shown,
+            self._header.data.delivery.glyph,
+            unseen=self._unseen,
+            following=self.rows.following or self.view == "empty",
+            others=self.others,
+        )
+
+    def show_delivery(self) -> None:
+        if self.view != "delivery":
+            return
+        address = self.relay.destination if self.relay is not None else None
+        stopped = self.trouble if self.relay is None else ""
+        self.proof.show(self.delivery.data(self.shown, address, stopped, time.time_ns()))
+
+    def show_usage(self) -> None:
+        looks = self.view == "usage"
+        self.usage.follow(self.shown if looks else None, time.time_ns())
+        record = self.shown.record if looks else None
+        if record is not None and record.row is not None and record.sums is not None:
+            self.usage.tell_hermes(record.sums, record.row.api_calls)
+
+    def show_details(self) -> None:
+        """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
+        key, screen = self.rows.cursor, self.app.screen
+        if key is None:
+            return
+        if isinstance(screen, DetailsScreen):
+            if screen.is_mounted:  # else it says itself when it is
+                self._reading.show(screen, key, self.shown)
+        elif self.wide:
+            self._reading.show(self.side, key, self.shown)
+
+    # --- what the user does
+
+    def turn_to(self, view: str) -> None:
+        """Show another view of the session."""
+        if not self.shown.id:
+            return
+        self.view = view
+        self._views.current = view
+        self.rows.focus()
+        self.post_message(ViewChanged(view))
+        self.show_delivery()
+        self.show_usage()
+        self.show_details()
+        self.show_footer()
+
+    def follow(self) -> None:
+        """Look at the newest row from now on."""
+        self._unseen = 0
+        self.trace_tree.follow()
+        self.commands.follow()
+        self._refresh_rows()
+        self._rows_changed()
+        self.show_footer()
+
+    def go_to(self, key: RowKey) -> None:
+        """Put the tree's cursor on a row, and unfold what hides it."""
+        self.shown.reveal(key)
+        self.turn_to("tree")
+        self.trace_tree.rows_changed()
+        self.trace_tree.go_to(key)
+
+    def toggle_raw(self) -> bool:
+        """All spans as they came, or without wrappers; which it is now."""
+        self.shown.tree.set_raw(not self.shown.tree.raw)
+        self._refresh_rows()
+        self.trace_tree.rows_changed()
+        return self.shown.tree.raw
+
+    def toggle_full(self) -> None:
+        """Long values in the details whole, or shortened."""
+        self._reading.full = not self._reading.full
+        self.show_details()
+
+    def toggle_side(self) -> None:
+        """Focus the details beside the rows, or the rows again."""
+        if self.app.focused is self.side:
+            self.rows.focus()
+        elif self.wide:
+            self.side.focus()
+
+    def leave(self) -> None:
+        """From the details to the rows, from another view to the tree."""
+        if self.app.focused is self.side:
+            self.rows.focus()
+        elif self.view not in ("tree", "empty"):
+            self.turn_to("tree")
+
+    def on_cursor_moved(self, _: CursorMoved) -> None:
+        self.show_details()
+        self.show_footer()
+
+    def on_fold_toggled(self, message: FoldToggled) -> None:
+        self.shown.tree.set_fold(message.key, message.folded)
+        self._refresh_rows()
+        self.trace_tree.rows_changed()
+
+    def on_row_picked(self, message: RowPicked) -> None:
+        if self.view != "tree":
+            return  # it may be in another session: the app goes there
+        message.stop()
+        if self.wide:
+            self.side.focus()
+            return
+        # Who reads one row does not want the next one; who then closes it without having moved does.
+        read = message.key if self.trace_tree.following else None
+        self.trace_tree.following = False
+        self.app.push_screen(DetailsScreen(self.glyphs), lambda _: self._after_details(read))
+
+    def _after_details(self, read: RowKey | None) -> None:
+        cursor = self.shown.tree.find(self.trace_tree.cursor)
+        if read is not None and cursor is not None and self.shown.tree.find(read) == cursor:
+            self._unseen = 0
+            self.trace_tree.follow()
+            self.show_footer()
+        self.call_after_refresh(self.show_details)
