@@ -20,15 +20,22 @@ def session_lines(each: Listed, *, shown: bool, now_s: float, width: int, glyphs
     word = each.status if each.running else f"{short_age(max(0.0, now_s - each.active_ns / 1e9))} ago"
     indent = " " * (_INDENT * each.depth)
     name = neutral.line((each.title or each.session)[:_NAME])
-    head = Text(no_wrap=True, overflow="ellipsis")
+    head = Text(no_wrap=True)
     head.append(f"{indent}{mark} ", style)
     head.append(name, "bold" if not each.depth else "")
     head.append(f" {glyphs.here}" if shown else "", "bold")
-    head.truncate(max(1, width - len(word) - 2), overflow="ellipsis", pad=True)
+    _fit(head, max(1, width - len(word) - 2), glyphs)
+    head.pad_right(max(0, width - len(word) - 2 - head.cell_len))
     head.append(f"  {word}", style if each.running else "dim")
     below = Text(f"{indent}  {neutral.line(', '.join(_about(each, glyphs)))}", "dim", no_wrap=True)
-    below.truncate(max(1, width), overflow="ellipsis")
+    _fit(below, max(1, width), glyphs)
     return Text("\n", no_wrap=True).join((head, below))
+
+
+def _fit(text: Text, width: int, glyphs: Glyphs) -> None:
+    if text.cell_len > width:
+        text.truncate(width - 1, overflow="crop")
+        text.append(glyphs.more)
 
 
 def _mark(each: Listed, glyphs: Glyphs) -> tuple[str, str]:

@@ -769,10 +769,10 @@ async def test_no_size_is_too_odd(state: StateDir, play: Play, size: tuple[int, 
 async def test_the_empty_pane_names_the_relays_real_address(state: StateDir) -> None:
     supervisor = FakeSupervisor(FakeRelay(destination="http://mlflow.example:5000"))
     async with pane(state, supervisor=supervisor) as stage:
-        await stage.shows("No spans yet", "endpoint: http://127.0.0.1:54321/v1/traces")
-        await stage.press("pagedown")
+        await stage.shows("No spans yet", "    http://127.0.0.1:54321/v1/traces")
         text = str(stage.main.query_one("#empty").children[0].render())
         assert "listening on 127.0.0.1:54321" in text
+        assert "    endpoint: http://127.0.0.1:54321/v1/traces" in text
         assert "MLflow  http://mlflow.example:5000" in text
         assert "waiting for the first span" in stage.header
 
