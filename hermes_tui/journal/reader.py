@@ -21,6 +21,9 @@ from hermes_tui.model.span import UNDELIVERED, Delivery, Kind, Role, Span, Statu
 if TYPE_CHECKING:
     from hermes_tui.otlp.codec import Detail
 
+PROBE = "hermes-trace-doctor-"
+"""How the sessions of the doctor's probe spans begin: no work of Hermes', and gone again soon."""
+
 _COLUMNS = (
     "revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, "
     "request, position, facts"
@@ -126,20 +129,21 @@ class Reader:
         return self._spans("WHERE revision > ? ORDER BY revision LIMIT ?", (revision, _PAGE))
 
     def recent_sessions(self, limit: int = 500) -> list[SessionRow]:
-        """Sessions with the newest arrival first; traces without a session stand for themselves."""
+        """Sessions with the newest arrival first, without probes; traces without one stand for themselves."""
         rows = self._connection.execute(
             "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name, "
-            "max(received_ns) AS newest, count(*) FROM traces GROUP BY name "
+            "max(received_ns) AS newest, count(*) FROM traces WHERE name NOT GLOB ? GROUP BY name "
             "ORDER BY newest DESC, name LIMIT ?",
-            (limit,),
+            (f"{PROBE}*", limit),
         ).fetchall()
         return [SessionRow(*row) for row in rows]
 
     def newest_session(self) -> str | None:
         """The session with the newest arrival; subagents' spans count for the session above them."""
         row = self._connection.execute(
-            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) FROM traces "
-            "ORDER BY received_ns DESC, first_ns DESC LIMIT 1"
+            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name FROM traces "
+            "WHERE name NOT GLOB ? ORDER BY received_ns DESC, first_ns DESC LIMIT 1",
+            (f"{PROBE}*",),
         ).fetchone()
         return None if row is None else str(row[0])
 

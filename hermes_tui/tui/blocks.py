@@ -111,8 +111,7 @@ class Blocks:
             for gone in self._blocks.keys() - set(order):
                 self._drop(gone)
                 self._watched.discard(gone)
-            lengths = dict(zip(self._order, self._lengths, strict=True))
-            self._lengths = [lengths.get(key, 0) for key in order]
+            self._lengths, self._ends = [0] * len(turns), []
         self._making = 0
         self._touched.clear()
         for at in places:

@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
-from hermes_tui.hermes.state_db import Watched
 from hermes_tui.model.live import Live
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
@@ -36,7 +35,7 @@ class Board(Vertical):
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, watched: list[Watched] | None) -> None:
+    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -54,7 +53,7 @@ class Board(Vertical):
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
-        self.empty = Empty(watched, id="empty")
+        self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")

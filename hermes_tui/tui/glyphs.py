@@ -38,15 +38,15 @@ class Glyphs:
     down: str = "↓"
     bar: str = "━"
     blocks: str = " ▏▎▍▌▋▊▉█"
-    track: str = "·"
+    here: str = "◂"
     spinner: str = "◐◓◑◒"
 
 
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-", up="in", down="out",
-    bar="=", blocks=" #", track=".", spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
+    up="in", down="out", bar="=", blocks=" #", here="<", spinner="|/-\\",
 )  # fmt: skip
 
 
