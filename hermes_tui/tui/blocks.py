@@ -1,7 +1,7 @@
 """Pure: rows in blocks, one a turn. An unchanged turn's block is reused as it is.
 
-Where many turns are open, the rows below a turn's head are made when somebody looks, and forgotten when
-many others were looked at since: only how many they are has to be known.
+Where many turns change at once, their rows are made when somebody looks, and forgotten when many others were
+looked at since: only how many they are has to be known.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from hermes_tui.model.joined import JoinedTurn
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.rows import Row, RowKey, turn_keys
+
+M = TypeVar("M")
+"""What tells whether a block is still right."""
 
 _KEPT = 4_000  # rows made for a look that are kept
 MANY = 32  # blocks that are made whole in one go
 
 
 class Block(NamedTuple):
-    """The rows of a turn, and what they were called before: old key → key. `later` is how many more rows
-    there are, to be made by `Blocks._finish`.
+    """The rows of a turn, and what they were called before: old key → key. `later` is how many rows
+    there will be once `Blocks._finish` makes them; then there are none yet.
     """
 
     rows: list[Row]
@@ -29,7 +32,7 @@ class Block(NamedTuple):
     later: int = 0
 
 
-class Blocks:
+class Blocks(Generic[M]):
     """Rows in blocks by turn, found by number or by key. `built` counts rows made, for tests."""
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
@@ -38,14 +41,14 @@ class Blocks:
         self._turns: list[JoinedTurn] = []
         self._order: list[RowKey] = []
         self._blocks: dict[RowKey, Block] = {}
-        self._made: dict[RowKey, tuple[JoinedTurn, object]] = {}
+        self._made: dict[RowKey, tuple[JoinedTurn, M]] = {}
         self._lengths: list[int] = []
         self._ends: list[int] = []
         self._places: dict[RowKey, RowKey] = {}
         self._alive: set[RowKey] = set()
         self._watched: set[RowKey] = set()
         self._touched: set[RowKey] = set()
-        self._looked: dict[RowKey, int] = {}  # blocks that were finished, and their `later`; the last is newest
+        self._looked: dict[RowKey, int] = {}  # blocks that were finished, newest last, and their `later`
         self._making = 0  # blocks made since the last `_arrange` began
 
     def __len__(self) -> int:
@@ -84,16 +87,16 @@ class Blocks:
             return None
         block = self._order.index(home)
         before = self._ends[block - 1] if block else 0
-        known = self._blocks[home]
-        if known.later and key != known.rows[0].key and key not in known.names:
-            known = self._whole(home)
+        if self._blocks[home].names.get(key, key) == home:
+            return before
+        known = self._whole(home)
         wanted = known.names.get(key, key)
         return next((before + at for at, row in enumerate(known.rows) if row.key == wanted), None)
 
     def _arrange(
         self,
         turns: Sequence[JoinedTurn],
-        mark: Callable[[int, JoinedTurn], object],
+        mark: Callable[[int, JoinedTurn], M],
         build: Callable[[int, JoinedTurn], Block],
     ) -> None:
         """Take the blocks of `turns` in this order; build those that are new or whose mark changed.
@@ -121,15 +124,15 @@ class Blocks:
             self._ends = list(accumulate(self._lengths))
 
     def _refresh(
-        self, at: int, key: RowKey, turn: JoinedTurn, mark: object,
+        self, at: int, key: RowKey, turn: JoinedTurn, mark: M,
         build: Callable[[int, JoinedTurn], Block],
     ) -> None:  # fmt: skip
         known = self._made.get(key)
         if known is None or known[0] is not turn or known[1] != mark:
             self._drop(key)
             self._making += 1
-            block = build(at, turn)
             self._made[key] = turn, mark
+            block = build(at, turn)
             self._keep(key, block)
             if any(row.since_ns for row in block.rows):
                 self._alive.add(key)
@@ -138,16 +141,18 @@ class Blocks:
 
     def _keep(self, key: RowKey, block: Block) -> None:
         self._blocks[key] = block
+        if block.later:
+            self._places[key] = key
         self._places.update((row.key, key) for row in block.rows)
         self._places.update((name, key) for name, now in block.names.items() if now in self._places)
         self.built += len(block.rows)
 
     def _finish(self, turn: JoinedTurn) -> Block:
-        """A block with all its rows, `later` or not; only asked of those that left some."""
+        """The rows that were left for `later`."""
         raise NotImplementedError
 
     def _whole(self, key: RowKey) -> Block:
-        """The block with all its rows. Of blocks that were finished long ago only the head is kept."""
+        """The block with its rows; those of blocks that were finished long ago are forgotten."""
         block = self._blocks[key]
         if block.later:
             self._looked[key] = block.later
@@ -155,8 +160,7 @@ class Blocks:
             self._keep(key, block)
             while len(self._looked) > 1 and sum(self._looked.values()) > _KEPT:
                 oldest = next(iter(self._looked))
-                rows, names, _ = self._blocks[oldest]
-                self._blocks[oldest] = Block(rows[:1], names, self._looked.pop(oldest))
+                self._blocks[oldest] = Block([], self._blocks[oldest].names, self._looked.pop(oldest))
         elif key in self._looked:
             self._looked[key] = self._looked.pop(key)
         return block

@@ -38,7 +38,8 @@ def _seek(tree: TreeOutline, cursor: RowKey | None, wants: int, by: int) -> Foun
         return None
     here = tree.turn_at(cursor)
     rows = tree.look(here, wants)
-    mine = next((number for number, row in enumerate(rows) if row.key == cursor), 0)
+    own = (number for number, row in enumerate(rows) if row.key == cursor)
+    mine = next(own, 0 if cursor is None else 1)  # 1: it is somewhere below a head that was asked for alone
     hits = _hits(rows, wants)
     ahead = [number for number in hits if (number - mine) * by > 0]
     if ahead:
@@ -58,4 +59,4 @@ def _hits(rows: list[Row], wants: int) -> list[int]:
     if wants == TURN:
         return [0]
     hits = [number for number, row in enumerate(rows) if number and row.nature & wants]
-    return hits or ([0] if wants == ERROR and rows[0].nature & ERROR else [])
+    return hits or ([0] if wants == ERROR and rows and rows[0].nature & ERROR else [])

@@ -66,13 +66,18 @@ def contents(turn: JoinedTurn) -> Contents:
     items = {item.also: item for item in turn.items if item.also is not None}
     rows, natures, retries, flat = 0, [0] * 32, 0, True
     failed: dict[bytes | None, int] = {}
-    seen: set[bytes] = set()
+    seen: set[bytes] = set()  # rows, and what is hidden below them
     for node in members(turn.turn):
-        if node is turn.turn.node or hidden(node, turn.turn, (), raw=False):
+        if node is turn.turn.node:
+            continue
+        role, above = node.role, node.parent or node.home
+        below = above is not None and above.span_id in seen
+        if role is Role.WRAPPER or (role in (None, Role.TURN) and hidden(node, turn.turn, (), raw=False)):
+            if below:
+                seen.add(node.span_id)
             continue
         rows += 1
-        above = node.parent or node.home
-        flat = flat and (above is None or above.span_id not in seen)
+        flat = flat and not below
         seen.add(node.span_id)
         if (span := node.span) is None:
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from hermes_tui.model.joined import JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
@@ -22,7 +23,17 @@ from hermes_tui.tui.standin_rows import WAITING, call_row, command_row, stand_in
 from hermes_tui.tui.standins import StandIn, standing
 
 
-class TreeOutline(Blocks):
+class Mark(NamedTuple):
+    """What the rows of a turn depend on, beside the turn: of another mark they are made anew."""
+
+    folded: bool
+    number: int
+    status: str
+    generation: int
+    pulse: tuple[object, ...]
+
+
+class TreeOutline(Blocks[Mark]):
     """The tree: turns, newest first, and below the open ones their spans.
 
     Without a word from the user only the newest turn is open. `raw` also shows wrappers and
@@ -41,7 +52,7 @@ class TreeOutline(Blocks):
         self._held: set[RowKey] = set()
         self._generation = 0
         self._moment = Moment(0)
-        self._contents: dict[RowKey, tuple[JoinedTurn, Contents]] = {}
+        self._contents: dict[object, tuple[JoinedTurn, Contents]] = {}
 
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
@@ -54,31 +65,26 @@ class TreeOutline(Blocks):
             numbers = [count - at for at in kept]
             newest_first = [newest_first[at] for at in kept]
 
-        def mark(at: int, turn: JoinedTurn) -> tuple[object, ...]:
+        def mark(at: int, turn: JoinedTurn) -> Mark:
+            folded = self.folded(turn, newest=at == 0)
+            number = numbers[at] if numbers is not None else count - at
+            known = self._at_rest(turn) if turn is not lead and at else None
+            if known is not None:
+                return Mark(folded, number, known.status, self._generation, known.pulse)
+            if at:
+                self.contents(turn)  # while it is new: who looks for something later asks for that of all
             status = moment.status(turn, lead)
             running = status == "running"
             self._watch(turn, moves=running or not moment.settled(turn))
             pulse = moment.pulse(turn, running=running)
-            number = numbers[at] if numbers is not None else count - at
-            return self.folded(turn, newest=at == 0), number, status, self._generation, pulse
+            return Mark(folded, number, status, self._generation, pulse)
 
         def build(at: int, turn: JoinedTurn) -> Block:
-            status = moment.status(turn, lead)
-            folded = self.folded(turn, newest=at == 0)
-            first, *before = turn_keys(turn)
-            number = numbers[at] if numbers is not None else count - at
-            retries = self.contents(turn).retries if folded else 0
-            head = turn_row(
-                turn, number, folded, status, _tokens(turn, moment), self.glyphs, retries=retries
-            )._replace(nature=ERROR if status == "failed" else 0)
-            if folded:
-                return Block([head], dict.fromkeys(before, first))
-            if at and self._making > MANY and status != "running" and self._counted(turn):
-                return Block([head], dict.fromkeys(before, first), self.contents(turn).count(self.filter.wants))
-            names, below = self._rows(turn, running=status == "running")
-            if self.filter.wants:
-                below = sift(below, self.filter.wants)
-            return Block([head, *below], names)
+            later = self._later(turn) if at and self._making > MANY else 0
+            if later:
+                first, *before = turn_keys(turn)
+                return Block([], dict.fromkeys(before, first), later)
+            return self._finish(turn)
 
         self._arrange(newest_first, mark, build)
 
@@ -107,7 +113,7 @@ class TreeOutline(Blocks):
             self._held.clear()
             return
         home = self._places.get(key)
-        if home is not None and self._blocks[home].rows[0].marker == self.glyphs.open:
+        if home is not None and not self._made[home][1].folded:
             self._held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
@@ -142,12 +148,8 @@ class TreeOutline(Blocks):
         if home is None:
             return
         turn = self._made[home][0]
-        head, *below = self._whole(home).rows
-        shown = max((row.depth for row in below), default=0)
-        if head.marker == self.glyphs.folded:
-            level = max(0, by)
-        else:
-            level = max(0, shown + by)
+        shown = max(row.depth for row in self._whole(home).rows)  # 0: it is folded
+        level = max(0, by + shown)
         for row in self._rows(turn, running=False, unfolded=True)[1]:
             self._folds.pop(row.key, None)
         self._folds[home] = level == 0
@@ -179,6 +181,10 @@ class TreeOutline(Blocks):
         depth = self.row(number).depth
         return next((at for at in range(number - 1, -1, -1) if self.row(at).depth < depth), None)
 
+    def head_of(self, key: RowKey | None) -> RowKey | None:
+        """The key of the head of the turn that a row is in."""
+        return self._places.get(key) if key is not None else None
+
     # --- for jumps
 
     def turn_at(self, key: RowKey | None) -> int:
@@ -193,12 +199,17 @@ class TreeOutline(Blocks):
     def look(self, at: int, wants: int) -> list[Row]:
         """The turn at this place with all its rows that the filter lets pass, also those that are folded.
 
-        Just its head if none of them is of the nature wanted (0: the head's own).
+        None if none of them is of the nature wanted; 0: its head alone.
         """
-        turn, head = self._turns[at], self._blocks[self._order[at]].rows[0]
-        if not wants or not (self.contents(turn).count(wants) or head.since_ns):
+        turn, home = self._turns[at], self._order[at]
+        status = self._made[home][1].status
+        erring = wants == ERROR and status == "failed"
+        if wants and not (self.contents(turn).count(wants) or erring or status == "running"):
+            return []
+        head = self._whole(home).rows[0]
+        if not wants:
             return [head]
-        below = self._rows(turn, running=bool(head.since_ns), unfolded=True)[1]
+        below = self._rows(turn, running=status == "running", unfolded=True)[1]
         return [head, *(sift(below, self.filter.wants) if self.filter.wants else below)]
 
     def open_to(self, at: int, rows: Sequence[Row], number: int) -> None:
@@ -225,17 +236,38 @@ class TreeOutline(Blocks):
         status = self._moment.status(turn, lead)
         return status == "running" or (status == "failed" and wants == ERROR)
 
-    def _counted(self, turn: JoinedTurn) -> bool:
-        """Whether it is known how many rows there are below a turn's head before they are made."""
-        keys, known = turn_keys(turn), self.contents(turn)
-        own = self._held.isdisjoint(keys) and self._bent.isdisjoint(keys) and keys[0] not in self._levels
-        return known.simple and own and not self.raw and (known.flat or not self.filter.wants)
+    def _at_rest(self, turn: JoinedTurn) -> Mark | None:
+        """What a turn was marked with before, if nothing but the user's wishes can have changed since."""
+        key = turn_keys(turn)[0]
+        made = self._made.get(key)
+        if made is None or made[0] is not turn or key in self._watched:
+            return None
+        return made[1]
+
+    def _later(self, turn: JoinedTurn) -> int:
+        """How many rows a turn will have; 0: that is not known before they are made, or they move."""
+        keys = turn_keys(turn)
+        if keys[0] in self._watched or not self._held.isdisjoint(keys):
+            return 0
+        if self._made[keys[0]][1].folded:
+            return 1
+        known = self.contents(turn)
+        own = keys[0] not in self._levels and self._bent.isdisjoint(keys)
+        if known.simple and own and not self.raw and (known.flat or not self.filter.wants):
+            return 1 + known.count(self.filter.wants)
+        return 0
 
     def _finish(self, turn: JoinedTurn) -> Block:
-        names, below = self._rows(turn, running=False)
-        if self.filter.wants:
-            below = sift(below, self.filter.wants)
-        return Block([self._blocks[turn_keys(turn)[0]].rows[0], *below], names)
+        first, *before = turn_keys(turn)
+        folded, number, status, *_ = self._made[first][1]
+        retries = self.contents(turn).retries if folded else 0
+        tokens = _tokens(turn, self._moment)
+        head = turn_row(turn, number, folded, status, tokens, self.glyphs, retries=retries)
+        head = head._replace(nature=ERROR if status == "failed" else 0)
+        if folded:
+            return Block([head], dict.fromkeys(before, first))
+        names, below = self._rows(turn, running=status == "running")
+        return Block([head, *(sift(below, self.filter.wants) if self.filter.wants else below)], names)
 
     def _rows(
         self, turn: JoinedTurn, *, running: bool, unfolded: bool = False
@@ -267,9 +299,10 @@ class TreeOutline(Blocks):
         return names, rows
 
     def _remake(self, home: RowKey | None) -> None:
-        if home is not None:
+        if home is not None and home in self._made:
+            turn, mark = self._made[home]
+            self._made[home] = turn, mark._replace(generation=-1)
             self._touched.add(home)
-            self._made.pop(home, None)
 
     def _remake_all(self) -> None:
         self._generation += 1
@@ -286,7 +319,7 @@ def _tokens(turn: JoinedTurn, moment: Moment) -> int:
     return total
 
 
-class CommandsOutline(Blocks):
+class CommandsOutline(Blocks[tuple[object, ...]]):
     """The terminal commands of a session, newest last, with those of its subagents."""
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:

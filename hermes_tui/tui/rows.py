@@ -172,7 +172,9 @@ def node_row(
         text = "parent not seen yet" if alive else "parent never seen"
         return Row(key, depth, marker, glyphs.missing, text, "missing")
     glyph, text, style = _face(span, glyphs)
-    value, value_style = (f"{glyphs.bad} {glyphs.retry}", "warning") if retried else _value(span, item, glyphs)
+    value, value_style = _value(span, item, glyphs)
+    if retried:
+        value, value_style = f"{glyphs.bad} {glyphs.retry}", "warning"
     running = span.running and alive
     row = Row(
         key=key,
@@ -280,7 +282,7 @@ def _value(span: Span, item: Item | None, glyphs: Glyphs) -> tuple[str, str]:
         return glyphs.bad, "bad"
     if span.role is Role.MODEL_CALL and span.input_tokens is not None:
         return short_number(span.input_tokens + (span.output_tokens or 0)), "dim"
-    if span.role in (Role.TOOL, Role.SUBAGENT) and not span.running:
+    if span.role is Role.TOOL and not span.running:
         return glyphs.good, "good"
     return "", ""
 

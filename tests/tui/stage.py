@@ -74,11 +74,11 @@ def show(
     return shown
 
 
-def rows_of(source: Blocks) -> list[Row]:
+def rows_of(source: Blocks[Any]) -> list[Row]:
     return [source.row(number) for number in range(len(source))]
 
 
-def lines_of(source: Blocks, width: int = 24) -> list[str]:
+def lines_of(source: Blocks[Any], width: int = 24) -> list[str]:
     """Rows as short texts: how deep, marker, glyph, the text's beginning, and how it ended."""
     return [
         f"{'  ' * row.depth}{row.marker}{row.glyph} {row.text[:width]}".rstrip()
@@ -87,7 +87,7 @@ def lines_of(source: Blocks, width: int = 24) -> list[str]:
     ]
 
 
-def check_rows(source: Blocks) -> None:
+def check_rows(source: Blocks[Any]) -> None:
     """Every row is found by its key, and no two rows have the same."""
     rows = rows_of(source)
     assert len({row.key for row in rows}) == len(rows)

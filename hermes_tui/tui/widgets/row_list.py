@@ -278,7 +278,7 @@ class RowList(ScrollView, can_focus=True):
         ]
 
     def _fit(self, text: str, room: int, *, end: bool) -> str:
-        """The text in so many cells; of one that is too long the beginning, and its `end` where that tells."""
+        """The text in so many cells: of one too long the beginning, and its `end` where that tells."""
         if cell_len(text) <= room:
             return set_cell_size(text, room)
         if end and room >= _LEAST_SPLIT:

@@ -38,7 +38,7 @@ class TraceTree(RowList):
         Binding("Z", "tree('all', 1)", "Unfold all turns"),
         Binding("plus,equals_sign", "tree('level', 1)", "One level more of the turn"),
         Binding("minus", "tree('level', -1)", "One level less of the turn"),
-        Binding("F", "tree('filter', 1)", "Only errors, commands, model calls or what was slow"),
+        Binding("F", "tree('filter', 1)", "Filter by kind, errors, slow"),
     ]
 
     source: TreeOutline
@@ -145,8 +145,9 @@ class TraceTree(RowList):
             return [Segment(" " * (room + 1), dim)]
         end_ns = row.end_ns or (time.time_ns() if row.since_ns else row.start_ns)
         before, bar, after = waterfall.bar(row.start_ns, end_ns, look, room, self.source.glyphs)
-        style = "live" if row.since_ns else row.value_style if row.value_style in ("bad", "warning") else row.style
-        return [Segment(f" {before}", dim), Segment(bar, self._style(style, current)), Segment(after, dim)]
+        ends = row.value_style if row.value_style in ("bad", "warning") else row.style
+        style = self._style("live" if row.since_ns else ends, current)
+        return [Segment(f" {before}", dim), Segment(bar, style), Segment(after, dim)]
 
 
 class CommandList(RowList):
