@@ -47,9 +47,9 @@ def bar(begin_ns: int, end_ns: int, within: Frame, width: int, glyphs: Glyphs) -
         return min(1.0, max(0.0, (at_ns - within.start_ns) / length)) * width
 
     left = min(int(place(begin_ns)), width - 1)
-    # Whole cells on the left, a part of one on the right: block characters begin at a cell's left edge.
+    # Block characters begin at a cell's left edge: a bar begins with a cell, and is as long as it should be.
     parts = len(glyphs.blocks) - 1
-    size = max(1, round((place(max(begin_ns, end_ns)) - left) * parts))
+    size = max(1, round((place(max(begin_ns, end_ns)) - place(begin_ns)) * parts))
     full, rest = divmod(min(size, (width - left) * parts), parts)
     body = glyphs.blocks[parts] * full + (glyphs.blocks[rest] if rest else "")
     return " " * left, body, " " * (width - left - len(body))
