@@ -113,7 +113,9 @@ class TreeOutline(Blocks[Mark]):
             self._held.clear()
             return
         home = self._places.get(key)
-        if home is not None and not self._made[home][1].folded:
+        if home is None or home in self._touched:
+            return  # what the user has just said of it comes first
+        if not self._made[home][1].folded:
             self._held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:

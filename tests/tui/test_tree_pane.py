@@ -88,6 +88,8 @@ async def test_folding_all_leaves_the_cursor_on_its_turn(state: StateDir, turns:
         await stage.press("z")
         assert len(tree.source) == 3
         assert stage.cursor_row.key == head_of(3)
+        await stage.press("t", "Z", "j", "z")
+        assert (len(tree.source), stage.cursor_row.key) == (3, head_of(2))
         await stage.press("plus")
         assert len(tree.source) == 3 + 30
         await stage.press("minus")
