@@ -212,7 +212,7 @@ class TraceApp(App[None]):
         self.board.show_delivery()
 
     def on_facts_arrived(self, _: FactsArrived) -> None:
-        if isinstance(self.screen, SessionsScreen):
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
 
     def on_refreshed(self) -> None:
@@ -279,7 +279,7 @@ class TraceApp(App[None]):
 
     def _list_sessions(self) -> None:
         """Bring the list of sessions up to date while somebody looks at it."""
-        if isinstance(self.screen, SessionsScreen):
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
             self._facts.read(self._journal.sessions)
 
