@@ -198,10 +198,10 @@ class Board(Vertical):
 
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
-        key, screen = self.rows.cursor, self.app.screen
-        if key is None:
+        key, screens = self.rows.cursor, self.app.screen_stack
+        if key is None or not screens:  # there is none left while the pane closes
             return
-        if isinstance(screen, DetailsScreen):
+        if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
                 self._reading.show(screen, key, self.shown)
         elif self.wide:
