@@ -12,8 +12,10 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
 from hermes_tui.settings import Attention
@@ -25,10 +27,12 @@ from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.messages import (
+    CommandsRead,
     DeliveryMoved,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
+    ReviewAsked,
     RowPicked,
     SpansArrived,
     Supervisor,
@@ -39,6 +43,7 @@ from hermes_tui.tui.messages import (
 from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
+from hermes_tui.tui.reviewing import Reviewing
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
@@ -47,6 +52,7 @@ from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.command_list import CommandList
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import watched_words
 from hermes_tui.tui.widgets.row_list import RowList
@@ -86,7 +92,7 @@ class TraceApp(App[None]):
     def __init__(
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
-        windows: Callable[[], Windows] = Windows,
+        windows: Callable[[], Windows] = Windows, flags: Flags | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
@@ -107,7 +113,8 @@ class TraceApp(App[None]):
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
-        self.board = Board(self.glyphs, self.live, self._reading, self._watched)
+        self.board = Board(self.glyphs, self.live, self._reading, self._watched, flags or Flags())
+        self._reviewing = Reviewing(self, self.board, state, self._sessions, self._homes)
         self._main: Screen[Any]
 
     @property
@@ -129,6 +136,7 @@ class TraceApp(App[None]):
             self._records.start()
         if self._supervision is not None:
             self._supervision.start()
+        self._reviewing.start()
         self.set_interval(_CLOCK_S, self.board.tick)
         self.board.show_footer()
 
@@ -140,6 +148,7 @@ class TraceApp(App[None]):
             self._supervision.stop()
         if self._calling is not None:
             self._calling.stop()
+        self._reviewing.stop()
         self._reading.close()
 
     # --- what arrives
@@ -171,6 +180,8 @@ class TraceApp(App[None]):
         family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
         if not family.isdisjoint(changed):
             self.board.update()
+            if self._goal is not None:
+                self._reach(self._goal)
         elif changed:
             self.on_refreshed()
 
@@ -246,15 +257,25 @@ class TraceApp(App[None]):
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
-        if key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees:
-            session = self.board.delivery.session_of(key[0])
-            if session in (None, self.shown.id):
-                self.notify("It is no longer in the journal.", timeout=3)
-                return
+        elsewhere = key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees
+        session = self.board.session_of(key) if elsewhere or self.board.every is not None else None
+        if session is not None and session != self.shown.id:
             self._show_session(session)
             self._goal = key
-            return
-        self.board.go_to(key)
+            self._reach(key)
+        elif elsewhere:
+            self.notify("It is no longer in the journal.", timeout=3)
+        else:
+            self.board.go_to(key)
+
+    def _reach(self, key: RowKey) -> None:
+        """Go where the user wanted to when all that is known of it is in Hermes' records."""
+        if key[2] == "session":
+            self._goal = None
+            self.board.turn_to("tree")
+        elif key[2] == "call" and self.shown.find(key).item is not None:
+            self._goal = None
+            self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
         return directory.directory(self._journal.sessions, self.live, time.time_ns())
@@ -284,6 +305,15 @@ class TraceApp(App[None]):
 
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
         self.board.usage.tell_windows(await asyncio.to_thread(windows))
+
+    def on_review_asked(self, message: ReviewAsked) -> None:
+        self._reviewing.asked(message.what)
+
+    def on_commands_read(self, message: CommandsRead) -> None:
+        self._reviewing.read(message)
+
+    def _homes(self) -> list[Home] | None:
+        return None if self._watched is None else [each.home for each in self._watched]
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
@@ -339,5 +369,5 @@ class TraceApp(App[None]):
             self.notify("There are no sessions yet.", timeout=3)
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, CommandList, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

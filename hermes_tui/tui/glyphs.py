@@ -27,6 +27,8 @@ class Glyphs:
     stopped: str = "◼"
     unknown: str = "?"
     background: str = "&"
+    flag: str = "!"
+    reviewed: str = "✓"
     held: str = "‖"
     none: str = "–"
     more: str = "…"
@@ -42,7 +44,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", spinner="|/-\\",
+    bar="=", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

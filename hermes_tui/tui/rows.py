@@ -29,7 +29,8 @@ class Row(NamedTuple):
     """One line. Equal rows look equal, so a drawn line can be kept by its row.
 
     `since_ns` is the start of something that still runs (0: nothing does): its time is drawn from
-    the clock. `style` and the other `*_style` are names of component classes.
+    the clock. `style` and the other `*_style` are names of component classes. `mark` is a single cell
+    before all others.
     """
 
     key: RowKey
@@ -44,6 +45,7 @@ class Row(NamedTuple):
     value: str = ""
     value_style: str = ""
     since_ns: int = 0
+    mark: str = ""
 
 
 def turn_key(turn: Turn) -> RowKey:

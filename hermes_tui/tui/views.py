@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import FooterData
+from hermes_tui.tui.widgets.command_list import ReviewData
 
 
 class View(NamedTuple):
@@ -30,7 +32,7 @@ def footer(
 ) -> FooterData:
     """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
-    marks = {"commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
+    marks = {"commands": f" {session.commands.total}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
     return FooterData(
@@ -41,3 +43,13 @@ def footer(
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
         spoken=others or view in own,
     )
+
+
+def review_line(session: ShownSession, every: EveryCommand | None) -> ReviewData:
+    """The line above the commands; `every`: those of all sessions are listed."""
+    name = session.commands.review.filter.name
+    hint = "m reviewed  u next  X export"
+    if every is None:
+        return ReviewData(name, len(session.commands), session.commands.total, hint=hint)
+    total = f"the newest {every.total:,}" if every.cut else hint
+    return ReviewData(name, every.listed, every.total, "all sessions", total if every.complete else "reading")

@@ -228,7 +228,7 @@ class RowList(ScrollView, can_focus=True):
     def _left(self, row: Row, current: bool) -> list[Segment]:
         """Indent, fold marker and glyph; the marker of a row below a turn stands in its indent."""
         indent = "  " * row.depth
-        head = f" {indent[:-2]}{row.marker or ' '} " if row.depth else f" {row.marker} "
+        head = f" {indent[:-2]}{row.marker or ' '} " if row.depth else f"{row.mark or ' '}{row.marker} "
         glyph = "number" if row.depth == 0 and row.glyph.isdigit() else row.style
         return [
             Segment(head, self._style("dim", current)),

@@ -1,4 +1,4 @@
-"""The tree of a session's turns and spans, and the list of its commands."""
+"""The tree of a session's turns and spans."""
 
 from __future__ import annotations
 
@@ -51,7 +51,3 @@ class TraceTree(RowList):
     def _current(self) -> Row | None:
         line = self.source.find(self.cursor)
         return None if line is None else self.source.row(line)
-
-
-class CommandList(RowList):
-    """Every terminal command of the session, newest last."""
