@@ -81,6 +81,7 @@ def run_pane(
     """
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
+    from hermes_tui.model.flags import Flags
     from hermes_tui.tui.app import TraceApp
 
     if chosen is None:
@@ -93,6 +94,7 @@ def run_pane(
             watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
             attention=chosen.attention,
             windows=lambda: known(chosen),
+            flags=Flags([(flag.pattern, flag.why) for flag in chosen.flags]),
         )
     app.run()
     return app.return_code or 0

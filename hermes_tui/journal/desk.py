@@ -128,7 +128,7 @@ class Desk:
             connection.execute(
                 "DELETE FROM reviewed WHERE at_ns < "
                 "(SELECT at_ns FROM reviewed ORDER BY at_ns DESC LIMIT 1 OFFSET ?)",
-                (_REVIEWED,),
+                (_REVIEWED - 1,),
             )
 
     def reviewed(self) -> set[CallName]:

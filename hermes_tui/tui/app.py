@@ -136,7 +136,6 @@ class TraceApp(App[None]):
             self._records.start()
         if self._supervision is not None:
             self._supervision.start()
-        self._reviewing.start()
         self.set_interval(_CLOCK_S, self.board.tick)
         self.board.show_footer()
 
@@ -211,6 +210,7 @@ class TraceApp(App[None]):
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
+        self._reviewing.settle()
         if self._calling is not None:
             history = self.board.filling and self._chosen
             self._calling.look(self.shown, time.time_ns(), history=history)
@@ -295,6 +295,8 @@ class TraceApp(App[None]):
         """Have read what the view needs, and nothing that none does."""
         self._look_at_delivery()
         self._feed.look_at_usage(message.view == "usage")
+        if message.view == "commands":
+            self._reviewing.look()
         if message.view == "usage" and self._windows is not None:
             self.run_worker(self._learn_windows(self._windows), name="windows")
             self._windows = None

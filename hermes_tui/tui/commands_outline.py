@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import accumulate
 
@@ -108,6 +108,10 @@ class CommandsOutline(Blocks):
                 number += 1
         return first
 
+    def keys(self) -> Iterator[RowKey]:
+        """Of all rows that the filter lets through."""
+        return (entry.row.key for home in self._order for entry in self._sifted[home])
+
     def newest(self) -> RowKey | None:
         return self.row(len(self) - 1).key if len(self) else None
 
@@ -165,7 +169,16 @@ def _long(item: Item, moment: Moment) -> bool:
 
 def clock_time(ns: int) -> str:
     """Local time of day."""
+    return _local(ns, "%H:%M:%S") or "--:--:--"
+
+
+def local_date(ns: int) -> str:
+    """Local date; "" for a time outside of the calendar."""
+    return _local(ns, "%Y-%m-%d")
+
+
+def _local(ns: int, form: str) -> str:
     try:
-        return datetime.fromtimestamp(ns / 1e9).astimezone().strftime("%H:%M:%S")
+        return datetime.fromtimestamp(ns / 1e9).astimezone().strftime(form)
     except (OverflowError, ValueError, OSError):
-        return "--:--:--"
+        return ""

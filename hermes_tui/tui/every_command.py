@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hermes_tui.figures import short_time
 from hermes_tui.hermes.completed import Command
 from hermes_tui.model.span import FAILURES
-from hermes_tui.tui.commands_outline import clock_time
+from hermes_tui.tui.commands_outline import clock_time, local_date
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.review import LONG_NS, Entry, Review, names_of
 from hermes_tui.tui.rows import Row, RowKey, call_key, outcome_mark, shown
@@ -33,13 +33,15 @@ class Group:
 class EveryCommand:
     """A list that grows session by session; numbers and `len` are of what the filter lets through.
 
-    `complete`: all sessions that are to be looked at were. `cut`: there are more.
+    `complete`: all sessions that are to be looked at were. `cut`: there are more. `as_of` is the time of day
+    at which it was begun: what happens since is not in it.
     """
 
     alive = False
 
-    def __init__(self, glyphs: Glyphs, review: Review) -> None:
+    def __init__(self, glyphs: Glyphs, review: Review, as_of: str = "") -> None:
         self.glyphs = glyphs
+        self.as_of = as_of
         self.review = review
         self.complete = False
         self.cut = False
@@ -69,6 +71,10 @@ class EveryCommand:
 
     def find(self, key: RowKey | None) -> int | None:
         return None if key is None else self._numbers.get(key)
+
+    def keys(self) -> Iterator[RowKey]:
+        """Of all rows that the filter lets through."""
+        return (entry.row.key for entry in self._rows)
 
     def newest(self) -> RowKey | None:
         """The first command."""
@@ -139,6 +145,8 @@ class EveryCommand:
             style="turn",
             note=f"{count} command{'s' if count != 1 else ''}",
             note_style="dim",
+            value=local_date(group.commands[-1].begun_ns),
+            value_style="dim",
         )
 
     def _entry(self, command: Command) -> Entry:

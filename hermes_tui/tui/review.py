@@ -41,11 +41,15 @@ class Entry(NamedTuple):
 
 
 class Review:
-    """What all lists of commands share: the table of flags, the filter, and the names of reviewed calls."""
+    """What all lists of commands share: the table of flags, the filter, and the names of reviewed calls.
+
+    `learned` are names of reviewed calls that came to be known since they were marked.
+    """
 
     def __init__(self, flags: Flags | None = None) -> None:
         self.flags = flags or Flags()
         self.marks: set[RowKey] = set()
+        self.learned: set[RowKey] = set()
         self._filter = 0
 
     @property
@@ -70,6 +74,9 @@ class Review:
     ) -> Entry:  # fmt: skip
         """A command's row with its mark and its flag."""
         reviewed = self.has(names)
+        if reviewed and (fresh := set(names) - self.marks):
+            self.marks |= fresh
+            self.learned |= fresh
         bits = FAILED * failed | LONG * long | FLAGGED * bool(whys) | UNREVIEWED * (not reviewed)
         row = flagged(row, whys, glyphs)
         return Entry(row._replace(mark=glyphs.reviewed) if reviewed else row, bits)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -24,6 +25,7 @@ from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import NoJournal, Reader
 from hermes_tui.tui import exporting
 from hermes_tui.tui.board import Board
+from hermes_tui.tui.commands_outline import clock_time
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.every_command import SESSIONS, EveryCommand, Group
 from hermes_tui.tui.messages import CommandsRead
@@ -50,6 +52,8 @@ class Reviewing:
         self._sessions = sessions
         self._homes = homes
         self._pending: dict[RowKey, bool] = {}
+        self._made = 0
+        self._guard = threading.Lock()  # of what is pending
         self._writing = threading.Lock()
         self._reading = threading.Event()
         self._acts: dict[str, Callable[[], None]] = {
@@ -60,15 +64,17 @@ class Reviewing:
             "export": self._ask_form,
         }
 
-    def start(self) -> None:
-        """Have the marks of earlier days read."""
-        self._app.run_worker(self._load(), name="marks")
+    def look(self) -> None:
+        """Have the marks on the desk read: those of earlier days, and other panes'."""
+        self._app.run_worker(self._load(), name="marks", group="marks", exclusive=True)
 
     def stop(self) -> None:
         """End what runs, and write what is still to be written."""
         self._reading.set()
-        if self._pending:
+        try:
             self._save()
+        except StateError as error:
+            log.warning("marks of reviewed commands are lost: %s", error)
 
     def asked(self, what: str) -> None:
         """The user wants something of the commands: mark, next, filter, scope or export."""
@@ -77,16 +83,21 @@ class Reviewing:
     # --- marks
 
     async def _load(self) -> None:
-        try:
-            marks = await asyncio.to_thread(_marks, self._state)
-        except StateError as error:
-            self._say(str(error), wrong=True)
-            return
-        marks -= self._board.review.marks
-        marks -= {name for name, reviewed in self._pending.items() if not reviewed}
-        if marks:
-            self._board.review.mark(marks, reviewed=True)
-            self._board.reviewed(list(marks))
+        before = -1
+        while before != self._made:  # a mark made meanwhile may be in neither
+            before = self._made
+            try:
+                marks = await asyncio.to_thread(_marks, self._state)
+            except StateError as error:
+                self._say(str(error), wrong=True)
+                return
+        with self._guard:
+            marks |= {name for name, reviewed in self._pending.items() if reviewed}
+            marks -= {name for name, reviewed in self._pending.items() if not reviewed}
+        changed = marks ^ self._board.review.marks
+        if changed:
+            self._board.review.marks = marks
+            self._board.reviewed(list(changed))
 
     def _mark(self) -> None:
         board = self._board
@@ -98,14 +109,28 @@ class Reviewing:
         reviewed = not board.review.has(names)
         board.review.mark(names, reviewed=reviewed)
         board.reviewed(names)
-        self._pending.update(dict.fromkeys(names, reviewed))
+        self._made += 1
+        with self._guard:
+            self._pending.update(dict.fromkeys(names, reviewed))
+        self._app.run_worker(self._keep(), name="mark")
+
+    def settle(self) -> None:
+        """Keep marks under the names that calls have got since, such as those of their spans."""
+        if not self._board.review.learned:
+            return
+        self._made += 1
+        with self._guard:
+            self._pending.update(dict.fromkeys(self._board.review.learned, True))
+        self._board.review.learned.clear()
         self._app.run_worker(self._keep(), name="mark")
 
     def _names(self, key: RowKey) -> tuple[RowKey, ...]:
-        if self._board.every is not None:
-            return self._board.every.names(key)
+        """All that a command is called, in either list."""
         item = self._board.shown.find(key).item
-        return (key,) if item is None else names_of(item)
+        names = names_of(item) if item is not None else ()
+        if self._board.every is not None:
+            return tuple(dict.fromkeys((*self._board.every.names(key), *names)))
+        return names
 
     async def _keep(self) -> None:
         try:
@@ -116,7 +141,8 @@ class Reviewing:
     def _save(self) -> None:
         """Write all marks that are to be written, in any thread; the last word on a call stays the last."""
         with self._writing:
-            pending = dict(self._pending)
+            with self._guard:
+                pending = dict(self._pending)
             if not pending:
                 return
             with Desk(self._state) as desk:
@@ -124,9 +150,10 @@ class Reviewing:
                     names = [name for name, wanted in pending.items() if wanted is reviewed]
                     if names:
                         desk.review(names, reviewed=reviewed)
-            for name, reviewed in pending.items():
-                if self._pending.get(name) is reviewed:
-                    del self._pending[name]
+            with self._guard:
+                for name, reviewed in pending.items():
+                    if self._pending.get(name) is reviewed:
+                        del self._pending[name]
 
     # --- which are listed
 
@@ -143,7 +170,7 @@ class Reviewing:
         if self._board.every is not None:
             self._board.show_every(None)
             return
-        every = EveryCommand(self._board.glyphs, self._board.review)
+        every = EveryCommand(self._board.glyphs, self._board.review, clock_time(time.time_ns())[:5])
         self._board.show_every(every)
         self._reading = threading.Event()
         wanted = [(each.session, each.title) for each in self._sessions()[: SESSIONS + 1]]
@@ -201,8 +228,7 @@ class Reviewing:
         if form is None:
             return
         board, name = self._board, self._board.review.filter.name
-        source = board.commands.source
-        keys = frozenset(source.row(number).key for number in range(len(source)))
+        keys = frozenset(board.commands.source.keys())
         sessions = [board.shown.id] if board.every is None else board.every.sessions()
         stem = f"hermes-commands-{'all' if board.every is not None else board.shown.id[:40]}"
         stem += f"-{name}" if name != "all" else ""

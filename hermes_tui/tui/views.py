@@ -26,6 +26,8 @@ VIEWS = (
 )
 """In the order of the footer."""
 
+_HINTS = ("m reviewed", "u next", "X export")
+
 
 def footer(
     view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool
@@ -48,8 +50,7 @@ def footer(
 def review_line(session: ShownSession, every: EveryCommand | None) -> ReviewData:
     """The line above the commands; `every`: those of all sessions are listed."""
     name = session.commands.review.filter.name
-    hint = "m reviewed  u next  X export"
     if every is None:
-        return ReviewData(name, len(session.commands), session.commands.total, hint=hint)
-    total = f"the newest {every.total:,}" if every.cut else hint
-    return ReviewData(name, every.listed, every.total, "all sessions", total if every.complete else "reading")
+        return ReviewData(name, len(session.commands), session.commands.total, hints=_HINTS)
+    more = session.glyphs.more if not every.complete else "+" if every.cut else ""
+    return ReviewData(name, every.listed, every.total, more, f"all sessions at {every.as_of}", _HINTS)

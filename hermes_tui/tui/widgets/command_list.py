@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -14,9 +15,8 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hermes_tui.tui.glyphs import Glyphs
-from hermes_tui.tui.lines import cut
 from hermes_tui.tui.messages import ReviewAsked
-from hermes_tui.tui.rows import Row
+from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.widgets.row_list import RowList, Source
 
 
@@ -24,6 +24,7 @@ class CommandSource(Source, Protocol):
     """Commands of which a filter lets some through."""
 
     def next_with(self, bit: int, after: int) -> int | None: ...
+    def keys(self) -> Iterator[RowKey]: ...
 
 
 class CommandList(RowList):
@@ -54,15 +55,22 @@ class CommandList(RowList):
         return found is not None and self.go_to(self.source.row(found).key)
 
 
+THIS = "this session"
+
+
 @dataclass(frozen=True, slots=True)
 class ReviewData:
-    """What the line above the commands says: the filter, how many of how many, and whose they are."""
+    """What the line above the commands says: the filter, how many of how many, and whose they are.
+
+    `more` follows the total: not all were counted.
+    """
 
     filter: str = "all"
     listed: int = 0
     total: int = 0
-    scope: str = "this session"
-    hint: str = ""
+    more: str = ""
+    scope: str = THIS
+    hints: tuple[str, ...] = ()
 
 
 class ReviewBar(Widget):
@@ -77,18 +85,23 @@ class ReviewBar(Widget):
 
     def render(self) -> RenderResult:
         data, width = self.data, self.content_size.width
-        counts = f"{data.listed:,} of {data.total:,}"
+        counts = f"{data.listed:,} of {data.total:,}{data.more}"
         left = ("filter", f" {data.filter}: {counts}  ", "F filter")
-        right = ("scope", f"{data.scope}  ", "a " + ("one" if data.scope != "this session" else "all") + " ")
+        other = "all" if data.scope == THIS else "this"
+        right = ("scope", f"{data.scope}  ", f"a {other} ")
         room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         if room < 1:
             left, right = (left[0], left[1].rstrip(), ""), (right[0], right[2], "")
             room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         line, self._targets = Text(), []
         self._add(line, left, "bold" if data.filter != "all" else "")
-        between = cut(f"  {data.hint}", room - 1, self._glyphs) if data.hint else ""
+        between = ""
+        for hint in data.hints:
+            if cell_len(between) + cell_len(hint) + 3 > room:
+                break
+            between += f"  {hint}"
         line.append(between, "dim").append(" " * max(1, room - cell_len(between)))
-        self._add(line, right, "bold" if data.scope != "this session" else "")
+        self._add(line, right, "bold" if data.scope != THIS else "")
         return line
 
     def _add(self, line: Text, part: tuple[str, str, str], style: str) -> None:
