@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 
-COLUMNS = 4_096
+COLUMNS = 500
 """No move goes further right; text does."""
+
+BLANKS = 100_000
+"""Filled in, in all, before what is written further right than its line goes; then it stands at the end."""
 
 _CONTROL = re.compile(
     r"\n|\r|\x08|\t|\x07|\x0f|\x0e"
@@ -27,11 +30,16 @@ class _Sheet:
         self.lines: list[list[str]] = [[]]
         self.row = 0
         self.column = 0
+        self._blanks = BLANKS
 
     def write(self, text: str) -> None:
-        line, end = self.lines[self.row], self.column + len(text)
+        line = self.lines[self.row]
         if self.column > len(line):
-            line.extend(" " * (self.column - len(line)))
+            blanks = min(self.column - len(line), self._blanks)
+            self._blanks -= blanks
+            line.extend(" " * blanks)
+            self.column = min(self.column, len(line))
+        end = self.column + len(text)
         line[self.column : end] = text
         self.column = end
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pyte import modes
 
 from hermes_tui.neutral import block
-from hermes_tui.printed import COLUMNS, laid_out
+from hermes_tui.printed import BLANKS, COLUMNS, laid_out
 
 ESC = "\x1b"
 
@@ -82,6 +82,12 @@ def test_any_text_is_laid_out_in_bounds(some: list[str]) -> None:
     for control in "\x07\x0e\x0f":
         plain = plain.replace(control, "")
     assert laid_out(plain) == plain
+
+
+def test_moves_to_the_right_cost_no_memory() -> None:
+    found = laid_out(f"{ESC}[99999Cx\n" * 2_000)
+    assert len(found) <= BLANKS + 4_000
+    assert found.count("x") == 2_000
 
 
 def test_what_is_beyond_the_limit_stays_as_it_is() -> None:

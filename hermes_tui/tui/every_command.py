@@ -140,7 +140,7 @@ class EveryCommand:
             key=_heading_key(group),
             depth=0,
             marker="",
-            glyph=self.glyphs.running,
+            glyph=self.glyphs.rule,
             text=shown(group.title) or shown(group.session),
             style="turn",
             note=f"{count} command{'s' if count != 1 else ''}",

@@ -10,7 +10,7 @@ from rich.text import Text
 if TYPE_CHECKING:
     from pygments.lexer import Lexer
 
-_MOST = 20_000  # characters; what is longer stays plain
+_MOST = 4_000  # characters; what is longer stays plain
 
 _STYLES = {
     "Comment": "dim italic", "Keyword": "bold", "Name.Builtin": "bold", "Literal.String": "green",
@@ -24,9 +24,9 @@ def highlighted(text: str, language: str) -> Text:
     if not text or len(text) > _MOST:
         return Text(text)
     found = Text()
-    for kind, part in _lexer(language).get_tokens(text):
+    for kind, part in _lexer(language).get_tokens(f"{text}\n"):  # else a comment in the last line is none
         found.append(part, _style(str(kind).removeprefix("Token.")))
-    if found.plain.rstrip("\n") != text.rstrip("\n"):
+    if found.plain != f"{text}\n":
         return Text(text)  # a lexer that changes what it reads is not to be trusted
     return found[: len(text)]
 

@@ -18,7 +18,7 @@ _LINES = 30  # of one value, unless `full`
 _CHARS = 3_000
 _FULL_CHARS = 400_000
 _LAID_OUT = 200_000  # characters of JSON that are laid out, unless `full`
-_PRINTED = 60_000  # of what a program printed that are laid out, unless `full`
+_PRINTED = 40_000  # of what a program printed that are laid out, unless `full`
 _STRING = 600  # characters of one string inside a laid out JSON value, unless `full`
 _NAME = 1_000  # characters of a name, an id, a key
 

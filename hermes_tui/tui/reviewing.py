@@ -17,6 +17,7 @@ from typing import Any
 
 from textual.app import App
 
+from hermes_tui import neutral
 from hermes_tui.hermes.completed import outline
 from hermes_tui.hermes.history import History
 from hermes_tui.hermes.home import Home
@@ -185,9 +186,10 @@ class Reviewing:
             return  # nobody waits for them any more
         if message.group is not None:
             every.add(message.group)
-        if message.complete or every.full:
-            every.complete = True
+        if every.full and not message.complete:
+            every.cut = True
             self._reading.set()
+        every.complete |= message.complete or every.full
         if message.trouble:
             self._say(message.trouble, wrong=True)
         self._board.every_changed()
@@ -246,7 +248,7 @@ class Reviewing:
 
     def _say(self, text: str, *, wrong: bool = False, timeout: float = 3) -> None:
         self._app.notify(
-            text,
+            neutral.line(text),
             severity="warning" if wrong else "information",
             timeout=10 if wrong else timeout,
             markup=False,

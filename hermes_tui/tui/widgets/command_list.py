@@ -12,12 +12,15 @@ from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
+from textual.strip import Strip
 from textual.widget import Widget
 
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.messages import ReviewAsked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.widgets.row_list import RowList, Source
+
+_ROOMY = 50  # columns from which times are shown with seconds
 
 
 class CommandSource(Source, Protocol):
@@ -39,6 +42,12 @@ class CommandList(RowList):
     ]
 
     source: CommandSource
+
+    def _draw(self, row: Row, width: int, current: bool) -> Strip:
+        """Where there is little room the command matters more than the second."""
+        if width < _ROOMY and row.marker:
+            row = row._replace(marker=row.marker[:5])
+        return super()._draw(row, width, current)
 
     def toggle(self, row: Row) -> None:
         """A click in front of a row."""
