@@ -24,6 +24,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE wishes (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
         "kind TEXT NOT NULL, argument TEXT NOT NULL, made_ns INTEGER NOT NULL)",
     ),
+    ("CREATE TABLE notes (name TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, document TEXT NOT NULL)",),
     (
         "CREATE TABLE reviewed (first BLOB NOT NULL, second BLOB NOT NULL, kind TEXT NOT NULL, "
         "at_ns INTEGER NOT NULL, PRIMARY KEY (first, second, kind)) WITHOUT ROWID",
@@ -136,6 +137,20 @@ class Desk:
         with self._clear_errors():
             rows = self._connection.execute("SELECT first, second, kind FROM reviewed").fetchall()
         return {(bytes(first), bytes(second), str(kind)) for first, second, kind in rows}
+
+    def keep(self, name: str, document: dict[str, Any]) -> None:
+        """Keep a small document under a name, in place of the one before."""
+        row = (name, time.time_ns(), json.dumps(document))
+        with self._clear_errors(), _transaction(self._connection) as connection:
+            connection.execute("INSERT OR REPLACE INTO notes (name, at_ns, document) VALUES (?, ?, ?)", row)
+
+    def kept(self, name: str) -> tuple[int, dict[str, Any]] | None:
+        """A document and when it was kept (ns since the epoch); None when there is none."""
+        with self._clear_errors():
+            row = self._connection.execute(
+                "SELECT at_ns, document FROM notes WHERE name = ?", (name,)
+            ).fetchone()
+        return None if row is None else (row[0], _object(row[1]))
 
     def replaced(self) -> bool:
         """Whether the file that was opened is no longer the desk: nobody reads what is written here."""

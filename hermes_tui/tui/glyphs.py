@@ -37,6 +37,7 @@ class Glyphs:
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
+    here: str = "◂"
     spinner: str = "◐◓◑◒"
 
 
@@ -44,7 +45,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", reviewed="+", spinner="|/-\\",
+    bar="=", here="<", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from hermes_tui import neutral
 from hermes_tui.hermes.completed import outline
 from hermes_tui.hermes.history import History
 from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.state_db import Watched
 from hermes_tui.journal.desk import Desk
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import NoJournal, Reader
@@ -38,20 +39,25 @@ log = logging.getLogger(__name__)
 
 _TRACES = 500  # of a session that are looked at for the list of all, the newest
 
-Homes = Callable[[], Sequence[Home] | None]
-
 
 class Reviewing:
-    """`sessions` are all there are, the newest first; `homes` of Hermes that may be read, None: none."""
+    """`sessions` are all there are, the newest first; `watched` are the homes of Hermes that may be read, None:
+    none may.
+    """
 
     def __init__(
-        self, app: App[Any], board: Board, state: StateDir, sessions: Callable[[], list[Listed]], homes: Homes
+        self,
+        app: App[Any],
+        board: Board,
+        state: StateDir,
+        sessions: Callable[[], list[Listed]],
+        watched: Callable[[], list[Watched] | None],
     ) -> None:
         self._app = app
         self._board = board
         self._state = state
         self._sessions = sessions
-        self._homes = homes
+        self._watched = watched
         self._pending: dict[RowKey, bool] = {}
         self._made = 0
         self._guard = threading.Lock()  # of what is pending
@@ -215,6 +221,10 @@ class Reviewing:
         except (StateError, sqlite3.Error) as error:
             trouble = f"cannot read the journal: {error}"
         self._app.post_message(CommandsRead(id(every), complete=True, trouble=trouble))
+
+    def _homes(self) -> list[Home] | None:
+        watched = self._watched()
+        return None if watched is None else [each.home for each in watched]
 
     # --- writing them down
 
