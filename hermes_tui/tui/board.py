@@ -147,7 +147,7 @@ class Board(Vertical):
         self.shown.commands.remark(names)
         self.shown.commands.update(self.shown.turns, self.shown.moment)
         if self.every is not None:
-            self.every.sift()
+            self.every.remark(set(names))
         self.every_changed()
 
     def sift(self) -> None:

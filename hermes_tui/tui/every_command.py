@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from hermes_tui.figures import short_time
@@ -23,7 +24,7 @@ SESSIONS = 200
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A session and its commands, oldest first; `title` is what Hermes calls it."""
+    """A session and some of its commands, newest first; `title` is what Hermes calls it."""
 
     session: str
     title: str
@@ -46,7 +47,7 @@ class EveryCommand:
         self.complete = False
         self.cut = False
         self.total = 0
-        self._groups: list[tuple[Group, list[Command]]] = []
+        self._groups: list[tuple[Group, list[Entry]]] = []
         self._known: dict[RowKey, tuple[str, Command]] = {}
         self._rows: list[Entry] = []
         self._numbers: dict[RowKey, int] = {}
@@ -81,26 +82,36 @@ class EveryCommand:
         return next((entry.row.key for entry in self._rows if entry.bits >= 0), None)
 
     def add(self, group: Group) -> None:
-        """Take in the next older session; beyond `MOST` commands only its newest."""
-        some: list[Command] = []
-        for command in reversed(group.commands):
+        """Take in the next older commands, up to `MOST` in all."""
+        some: list[Entry] = []
+        for command in group.commands:
             key = names(command)[0]
             if self.full:
                 self.cut = True
                 break
             if key not in self._known:
                 self._known[key] = group.session, command
-                some.append(command)
+                some.append(self._entry(command))
                 self.total += 1
-        if some:
+        if self._groups and self._groups[-1][0].session == group.session:
+            self._groups[-1][1].extend(some)
+        elif some:
             self._groups.append((group, some))
-            self._rows += self._listed(group, some)
-            self._number()
+        self.sift()
 
     def sift(self) -> None:
-        """The filter, or what was reviewed, changed."""
+        """Pick the rows that the filter lets through."""
         self._rows = [entry for group, some in self._groups for entry in self._listed(group, some)]
-        self._number()
+        self._numbers = {entry.row.key: at for at, entry in enumerate(self._rows)}
+
+    def remark(self, changed: AbstractSet[RowKey]) -> None:
+        """Calls of these names were reviewed, or no longer are."""
+        for _, some in self._groups:
+            for at, entry in enumerate(some):
+                command = self._known[entry.row.key][1]
+                if not changed.isdisjoint(names(command)):
+                    some[at] = self._entry(command)
+        self.sift()
 
     def next_with(self, bit: int, after: int) -> int | None:
         """The number of the next row below number `after` that is such a one; else of the first there is."""
@@ -128,10 +139,9 @@ class EveryCommand:
         """Those with commands that are listed."""
         return [group.session for group, some in self._groups if self._listed(group, some)]
 
-    def _listed(self, group: Group, some: Sequence[Command]) -> list[Entry]:
+    def _listed(self, group: Group, some: Sequence[Entry]) -> list[Entry]:
         bit = self.review.filter.bit
-        entries = [self._entry(command) for command in some]
-        kept = [entry for entry in entries if not bit or entry.bits & bit]
+        kept = [entry for entry in some if not bit or entry.bits & bit]
         return [Entry(self._heading(group, kept), -1), *kept] if kept else []
 
     def _heading(self, group: Group, kept: Sequence[Entry]) -> Row:
@@ -145,7 +155,7 @@ class EveryCommand:
             style="turn",
             note=f"{count} command{'s' if count != 1 else ''}",
             note_style="dim",
-            value=local_date(group.commands[-1].begun_ns),
+            value=local_date(group.commands[0].begun_ns),
             value_style="dim",
         )
 
@@ -171,9 +181,6 @@ class EveryCommand:
             failed=command.outcome in FAILURES,
             long=lasted is not None and lasted * 1e9 > LONG_NS,
         )
-
-    def _number(self) -> None:
-        self._numbers = {entry.row.key: at for at, entry in enumerate(self._rows)}
 
 
 def names(command: Command) -> tuple[RowKey, ...]:

@@ -37,12 +37,14 @@ from hermes_tui.tui.screens.export import ExportScreen
 
 log = logging.getLogger(__name__)
 
+_PART = 200  # commands of a session handed over at once …
+_PAUSE_S = 0.03  # … before the pane may do something else
 _TRACES = 500  # of a session that are looked at for the list of all, the newest
 
 
 class Reviewing:
-    """`sessions` are all there are, the newest first; `watched` are the homes of Hermes that may be read, None:
-    none may.
+    """`sessions` are all there are, the newest first; `watched` are the homes of Hermes, None:
+    they are left alone.
     """
 
     def __init__(
@@ -208,7 +210,7 @@ class Reviewing:
         stop: threading.Event,
     ) -> None:
         """In a thread: the commands of some sessions, one after the other."""
-        trouble = ""
+        trouble, told = "", 0
         try:
             with _reader(self._state.journal) as reader:
                 for session, title in wanted:
@@ -216,8 +218,15 @@ class Reviewing:
                         return
                     history = History(homes) if homes is not None else None
                     found = outline(reader, history, session, traces=_TRACES)
-                    if found:
-                        self._app.post_message(CommandsRead(id(every), Group(session, title, found)))
+                    newest = found[::-1]
+                    for at in range(0, len(newest), _PART):
+                        some = Group(session, title, newest[at : at + _PART])
+                        self._app.post_message(CommandsRead(id(every), some))
+                        told += len(some.commands)
+                        if told >= _PART:
+                            told = 0
+                            if stop.wait(_PAUSE_S):
+                                return
         except (StateError, sqlite3.Error) as error:
             trouble = f"cannot read the journal: {error}"
         self._app.post_message(CommandsRead(id(every), complete=True, trouble=trouble))

@@ -37,7 +37,7 @@ class CommandList(RowList):
         Binding("m", "review('mark')", "Command reviewed, or not"),
         Binding("u", "review('next')", "Next command not reviewed"),
         Binding("F", "review('filter')", "Commands: all, failed, long, flagged, unreviewed"),
-        Binding("a", "review('scope')", "Commands of this session, of all"),
+        Binding("a", "review('scope')", "Commands of this session, or of all"),
         Binding("X", "review('export')", "Export the commands listed"),
     ]
 
