@@ -393,5 +393,5 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, CommandList, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -9,15 +9,15 @@ from itertools import accumulate
 
 from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
+from hermes_tui.tui.blocks import Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
-from hermes_tui.tui.outline import Block, Blocks
 from hermes_tui.tui.review import FAILED, LONG_NS, Entry, Review, failed, names_of
 from hermes_tui.tui.rows import Row, RowKey, call_key, turn_keys
 from hermes_tui.tui.standin_rows import call_row, command_row
 
 
-class CommandsOutline(Blocks):
+class CommandsOutline(Blocks[tuple[object, ...]]):
     """The terminal commands of a session, newest last, with those of its subagents.
 
     Numbers and `len` are of the rows that the filter lets through, `total` counts all. A turn's rows are

@@ -32,11 +32,14 @@ class Glyphs:
     held: str = "‖"
     none: str = "–"
     more: str = "…"
+    deep: str = "⋯"
+    retry: str = "↻"
     arrow: str = "→"
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
+    blocks: str = " ▏▎▍▌▋▊▉█"
     here: str = "◂"
     spinner: str = "◐◓◑◒"
 
@@ -44,8 +47,8 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", here="<", reviewed="+", spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
+    up="in", down="out", bar="=", blocks=" #", here="<", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

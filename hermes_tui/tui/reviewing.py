@@ -238,7 +238,8 @@ class Reviewing:
     # --- writing them down
 
     def _ask_form(self) -> None:
-        count = self._board.listed()
+        every = self._board.every
+        count = len(self._board.shown.commands) if every is None else every.listed
         if not count:
             self._say("No commands are listed.")
             return

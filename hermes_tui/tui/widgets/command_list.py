@@ -12,7 +12,6 @@ from textual import events
 from textual.app import RenderResult
 from textual.binding import Binding, BindingType
 from textual.reactive import reactive
-from textual.strip import Strip
 from textual.widget import Widget
 
 from hermes_tui.tui.glyphs import Glyphs
@@ -43,11 +42,10 @@ class CommandList(RowList):
 
     source: CommandSource
 
-    def _draw(self, row: Row, width: int, current: bool) -> Strip:
+    def _head(self, row: Row) -> str:
         """Where there is little room the command matters more than the second."""
-        if width < _ROOMY and row.marker:
-            row = row._replace(marker=row.marker[:5])
-        return super()._draw(row, width, current)
+        roomy = self.scrollable_content_region.width >= _ROOMY
+        return f"{row.mark or ' '}{row.marker if roomy else row.marker[:5]} "
 
     def toggle(self, row: Row) -> None:
         """A click in front of a row."""
