@@ -87,6 +87,7 @@ def run_pane(
     """
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
+    from hermes_tui.model.flags import Flags
     from hermes_tui.tui.app import TraceApp
     from hermes_tui.tui.examination import Examination
 
@@ -100,6 +101,7 @@ def run_pane(
             watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
             attention=chosen.attention,
             windows=lambda: known(chosen),
+            flags=Flags([(flag.pattern, flag.why) for flag in chosen.flags]),
             examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
         )
     app.run()

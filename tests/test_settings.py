@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.settings import Attention, MLflow, Settings, SettingsError, default_file, load, read_token
+from hermes_tui.settings import (
+    Attention,
+    Flag,
+    MLflow,
+    Settings,
+    SettingsError,
+    default_file,
+    load,
+    read_token,
+)
 
 SECRET = "hunter2-very-secret"
 CREDENTIALS = ("username", "password", "token")
@@ -308,6 +317,35 @@ def test_sizes_as_people_write_them(file: Path, text: str, size: int) -> None:
 def test_windows_as_people_write_them(file: Path) -> None:
     file.write_text("windows: {claude-*: 200k, gpt-5: 400000, 'x/y': 1 M}")
     assert read(file).windows == {"claude-*": 200_000, "gpt-5": 400_000, "x/y": 1_000_000}
+
+
+def test_flags_of_the_user(file: Path) -> None:
+    file.write_text(
+        "flags:\n- {pattern: 'terraform\\s+destroy', why: takes servers down}\n- {pattern: a b, why: c}"
+    )
+    assert read(file).flags == (Flag(r"terraform\s+destroy", "takes servers down"), Flag("a b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[{pattern: fine, why: x}, {pattern: '(', why: x}]",
+            ("number 2", "not a regular expression", "missing )"),
+        ),
+        ("[{pattern: '(a+)+$', why: x}]", ("number 1", "too slow")),
+        ("[{pattern: '', why: x}]", ("number 1", "fits everything")),
+        ("[{pattern: x}]", ("why",)),
+        ("[{pattern: x, why: y, when: z}]", ("when",)),
+        ("{rm: x}", ("flags",)),
+        ("rm", ("flags", "array")),
+    ],
+)
+def test_flags_that_cannot_be_used_are_named(file: Path, text: str, words: tuple[str, ...]) -> None:
+    file.write_text(f"flags: {text}")
+    (only,) = mistakes(file)
+    for word in (str(file), *words):
+        assert word in only
 
 
 @pytest.mark.parametrize("tokens", ["0", "-5", "many", "200K tokens", "[1]", "{a: 1}"])

@@ -14,6 +14,7 @@ from textual.screen import Screen
 
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
 from hermes_tui.settings import Attention
@@ -27,11 +28,13 @@ from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.messages import (
+    CommandsRead,
     DeliveryMoved,
     FactsArrived,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
+    ReviewAsked,
     RowPicked,
     SpansArrived,
     Supervisor,
@@ -42,6 +45,7 @@ from hermes_tui.tui.messages import (
 from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
+from hermes_tui.tui.reviewing import Reviewing
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.doctor import DoctorScreen
@@ -51,6 +55,7 @@ from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.command_list import CommandList
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
@@ -92,7 +97,7 @@ class TraceApp(App[None]):
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
         examination: Examination | None = None,
-        windows: Callable[[], Windows] = Windows,
+        windows: Callable[[], Windows] = Windows, flags: Flags | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.glyphs = glyph_sets.choose()
@@ -116,7 +121,8 @@ class TraceApp(App[None]):
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
         empty = Empty(self._watched, state, id="empty")
-        self.board = Board(self.glyphs, self.live, self._reading, empty)
+        self.board = Board(self.glyphs, self.live, self._reading, empty, flags or Flags())
+        self._reviewing = Reviewing(self, self.board, state, self._sessions, lambda: self._watched)
         self._main: Screen[Any]
 
     @property
@@ -151,6 +157,7 @@ class TraceApp(App[None]):
             self._supervision.stop()
         if self._calling is not None:
             self._calling.stop()
+        self._reviewing.stop()
         if self._examination is not None:
             self._examination.stop()
         self._reading.close()
@@ -185,6 +192,8 @@ class TraceApp(App[None]):
         family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
         if not family.isdisjoint(changed):
             self.board.update()
+            if self._goal is not None:
+                self._reach(self._goal)
         elif changed:
             self.on_refreshed()
 
@@ -218,6 +227,7 @@ class TraceApp(App[None]):
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
+        self._reviewing.settle()
         if self._calling is not None:
             history = self.board.filling and self._chosen
             self._calling.look(self.shown, time.time_ns(), history=history)
@@ -264,15 +274,22 @@ class TraceApp(App[None]):
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
-        if key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees:
-            session = self.board.delivery.session_of(key[0])
-            if session in (None, self.shown.id):
-                self.notify("It is no longer in the journal.", timeout=3)
-                return
+        elsewhere = key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees
+        session = self.board.session_of(key) if elsewhere or self.board.every is not None else None
+        if session is not None and session != self.shown.id:
             self._show_session(session)
             self._goal = key
-            return
-        self.board.go_to(key)
+            self._reach(key)
+        elif elsewhere:
+            self.notify("It is no longer in the journal.", timeout=3)
+        else:
+            self.board.go_to(key)
+
+    def _reach(self, key: RowKey) -> None:
+        """Go where the user wanted to when all that is known of it is in Hermes' records."""
+        if key[2] == "session" or (key[2] == "call" and self.shown.find(key).item is not None):
+            self._goal = None
+            self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
         rows, facts = self._journal.sessions, self._facts.known
@@ -299,6 +316,8 @@ class TraceApp(App[None]):
         """Have read what the view needs, and nothing that none does."""
         self._look_at_delivery()
         self._feed.look_at_usage(message.view == "usage")
+        if message.view == "commands":
+            self._reviewing.look()
         if message.view == "usage" and self._windows is not None:
             self.run_worker(self._learn_windows(self._windows), name="windows")
             self._windows = None
@@ -309,6 +328,12 @@ class TraceApp(App[None]):
 
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
         self.board.usage.tell_windows(await asyncio.to_thread(windows))
+
+    def on_review_asked(self, message: ReviewAsked) -> None:
+        self._reviewing.asked(message.what)
+
+    def on_commands_read(self, message: CommandsRead) -> None:
+        self._reviewing.read(message)
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
@@ -368,5 +393,5 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,9 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import (
@@ -28,18 +31,20 @@ from hermes_tui.tui.messages import (
 from hermes_tui.tui.nature import FILTERS
 from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.reading import Reading
+from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
-from hermes_tui.tui.views import footer
+from hermes_tui.tui.views import footer, review_line
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.widgets.command_list import CommandList, ReviewBar
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 
@@ -55,11 +60,13 @@ class Board(Vertical):
         Binding("greater_than_sign", "split(-1)", "Narrower details"),
     ]
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
+    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, flags: Flags) -> None:
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
-        self.shown = ShownSession("", glyphs, live)
+        self.review = Review(flags)
+        self.every: EveryCommand | None = None
+        self.shown = ShownSession("", glyphs, live, self.review)
         self.delivery = DeliveryState(glyphs)
         self.view = "empty"
         self.filling = False
@@ -73,6 +80,7 @@ class Board(Vertical):
         self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
+        self._review_bar = ReviewBar(glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
         self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
@@ -84,6 +92,7 @@ class Board(Vertical):
     def compose(self) -> ComposeResult:
         yield self._header
         yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
+        yield self._review_bar
         with Horizontal(id="body"):
             with self._views:
                 yield self.empty
@@ -102,14 +111,17 @@ class Board(Vertical):
             self.shown.begin()
             return
         before = self.shown.tree
-        self.shown = ShownSession(session, self.glyphs, self.live)
+        self.shown = ShownSession(session, self.glyphs, self.live, self.review)
         self.shown.tree.set_raw(before.raw)
         self.shown.tree.set_filter(before.filter)
         self.trace_tree.source = self.shown.tree
-        self.commands.source = self.shown.commands
         for rows in (self.trace_tree, self.commands):
+            if rows is self.commands and self.every is not None:
+                continue  # it lists all sessions
             rows.cursor = None
             rows.following = True
+        if self.every is None:
+            self.commands.source = self.shown.commands
         self._unseen = 0
         if self.view == "empty":
             self.turn_to("tree")
@@ -148,6 +160,48 @@ class Board(Vertical):
     def _rows_changed(self) -> None:
         self.trace_tree.rows_changed()
         self.commands.rows_changed()
+        self._show_review()
+
+    # --- the commands
+
+    def reviewed(self, names: Sequence[RowKey]) -> None:
+        """Calls of these names were marked as reviewed, or no longer are."""
+        self.shown.commands.remark(names)
+        self.shown.commands.update(self.shown.turns, self.shown.moment)
+        if self.every is not None:
+            self.every.remark(set(names))
+        self.every_changed()
+
+    def sift(self) -> None:
+        """Another filter lets other commands through."""
+        self.shown.commands.sift()
+        if self.every is not None:
+            self.every.sift()
+        self.every_changed()
+
+    def show_every(self, every: EveryCommand | None) -> None:
+        """List the commands of all sessions, or again (None) of the one that is shown."""
+        self.every = every
+        self.commands.source = self.shown.commands if every is None else every
+        self.commands.cursor = None
+        self.commands.following = True
+        self.every_changed()
+
+    def every_changed(self) -> None:
+        """The list of commands is another one."""
+        self.commands.rows_changed()
+        self._show_review()
+        self.show_footer()
+
+    def session_of(self, key: RowKey) -> str | None:
+        """The session that a row of another one is in."""
+        every = self.every if self.view == "commands" else None
+        return self.delivery.session_of(key[0]) if every is None else every.session_of(key)
+
+    def _show_review(self) -> None:
+        self._review_bar.display = self.view == "commands"
+        if self.view == "commands":
+            self._review_bar.data = review_line(self.shown, self.every)
 
     # --- what is shown
 
@@ -201,11 +255,13 @@ class Board(Vertical):
         key, screens = self.rows.cursor, self.app.screen_stack
         if key is None or not screens:  # there is none left while the pane closes
             return
+        every = self.every if self.view == "commands" else None
+        subject = every.subject(key) if every is not None else None
         if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
-                self._reading.show(screen, key, self.shown)
+                self._reading.show(screen, key, self.shown, subject)
         elif self.wide:
-            self._reading.show(self.side, key, self.shown)
+            self._reading.show(self.side, key, self.shown, subject)
 
     # --- what the user does
 
@@ -217,6 +273,7 @@ class Board(Vertical):
         self._views.current = view
         self.rows.focus()
         self.post_message(ViewChanged(view))
+        self._show_review()
         self.show_delivery()
         self.show_usage()
         self.show_details()

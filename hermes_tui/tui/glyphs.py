@@ -27,6 +27,8 @@ class Glyphs:
     stopped: str = "◼"
     unknown: str = "?"
     background: str = "&"
+    flag: str = "!"
+    reviewed: str = "✓"
     held: str = "‖"
     none: str = "–"
     more: str = "…"
@@ -46,7 +48,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
-    up="in", down="out", bar="=", blocks=" #", here="<", spinner="|/-\\",
+    up="in", down="out", bar="=", blocks=" #", here="<", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

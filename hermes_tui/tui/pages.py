@@ -15,7 +15,7 @@ from hermes_tui.model.compare import Difference, differences
 from hermes_tui.model.conventions import model_texts
 from hermes_tui.model.joined import Item, Source
 from hermes_tui.model.span import Span
-from hermes_tui.model.turns import TraceView
+from hermes_tui.model.turns import TraceView, is_command
 from hermes_tui.tui.describe import describe, differing
 from hermes_tui.tui.describe_record import Record, describe_record
 from hermes_tui.tui.glyphs import Glyphs
@@ -54,6 +54,8 @@ class Pages:
         self, key: RowKey, subject: Subject, view: TraceView | None, moment: Moment, *, full: bool
     ) -> Text:
         span, turn = subject.span, subject.turn
+        if key[2] == "session":
+            return Text("A session. Enter shows it.", "dim")
         record = self._record(subject, full=full)
         head = key[2] == "asked" or (key[2] == "turn" and turn is not None and turn.live is not None)
         if span is None and (key[2] not in ("turn", "span") or subject.item is not None or head):
@@ -70,6 +72,7 @@ class Pages:
         return describe(
             span, detail, turn.turn if turn is not None else None, glyphs=self._glyphs, full=full, mark=mark,
             differences=found, item=subject.item, record=record,
+            whys=_whys(span, subject.item, moment),
             noted=moment.live.session(moment.session) if key[2] == "turn" else None,
         )  # fmt: skip
 
@@ -107,6 +110,13 @@ class Pages:
     def _read(self, reader: Reader, span: Span) -> tuple[Detail | None, Mark]:
         found = next(iter(reader.details([span])), None)
         return (None if found is None else found[1]), mark_of(reader, span)
+
+
+def _whys(span: Span, item: Item | None, moment: Moment) -> tuple[str, ...]:
+    """Why a command deserves a look."""
+    if item is not None:
+        return moment.whys(item)
+    return moment.flags.whys(span.command, span.cwd) if is_command(span) else ()
 
 
 def differing_turn(reader: Reader, key: RowKey, view: TraceView | None, now_ns: int) -> list[Difference]:

@@ -147,6 +147,7 @@ class Clock:
         for module in (
             "app",
             "board",
+            "reviewing",
             "wishes",
             "usage_feed",
             "widgets.row_list",

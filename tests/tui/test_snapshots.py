@@ -147,6 +147,31 @@ def test_commands_wide(picture: Picture) -> None:
     picture("approval", size=WIDE, keys=("2",))
 
 
+async def _every(stage: Stage) -> None:
+    await stage.until(lambda: stage.app.board.every is not None and stage.app.board.every.complete)
+
+
+@pytest.mark.parametrize(
+    "size", [(40, 20), NARROW, (80, 24), WIDE], ids=["smallest", "narrow", "middle", "wide"]
+)
+def test_commands_reviewed(picture: Picture, size: tuple[int, int]) -> None:
+    """Flags beside rows, marks before them; the details tell why."""
+    picture("approval", size=size, keys=("2", "m", "up"))
+
+
+def test_commands_failed_narrow(picture: Picture) -> None:
+    picture("shell_corners", keys=("2", "F"))
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_commands_of_all_sessions(picture: Picture, size: tuple[int, int]) -> None:
+    picture("subagent_children", size=size, keys=("2", "a"), wait=_every)
+
+
+def test_commands_export_narrow(picture: Picture) -> None:
+    picture("shell_corners", keys=("2", "X"))
+
+
 def test_details_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("home", "down", "down", "down", "down", "enter"))
 
