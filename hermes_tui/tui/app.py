@@ -45,12 +45,14 @@ from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
+from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
@@ -107,7 +109,8 @@ class TraceApp(App[None]):
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
-        self.board = Board(self.glyphs, self.live, self._reading, self._watched)
+        self._texts = TranscriptFeed(state.journal, watch, self.post_message)
+        self.board = Board(self.glyphs, self.live, self._reading, self._watched, self._texts)
         self._main: Screen[Any]
 
     @property
@@ -134,6 +137,7 @@ class TraceApp(App[None]):
 
     def on_unmount(self) -> None:
         self._feed.stop()
+        self._texts.stop()
         if self._records is not None:
             self._records.stop()
         if self._supervision is not None:
@@ -190,6 +194,9 @@ class TraceApp(App[None]):
     def on_usage_moved(self, message: UsageMoved) -> None:
         if message.session in (None, self.shown.id):
             self.board.usage.take(message)
+
+    def on_transcript_read(self, message: TranscriptRead) -> None:
+        self.board.transcript.take(message)
 
     def on_relay_moved(self, message: RelayMoved) -> None:
         self.board.relay, self.board.trouble = message.relay, message.trouble
@@ -339,5 +346,5 @@ class TraceApp(App[None]):
             self.notify("There are no sessions yet.", timeout=3)
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, DeliveryView, UsageView, TranscriptView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

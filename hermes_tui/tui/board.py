@@ -19,6 +19,7 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.transcript_feed import TranscriptFeed
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
@@ -27,6 +28,7 @@ from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 
@@ -36,7 +38,10 @@ class Board(Vertical):
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, watched: list[Watched] | None) -> None:
+    def __init__(
+        self, glyphs: Glyphs, live: Live, reading: Reading, watched: list[Watched] | None,
+        feed: TranscriptFeed,
+    ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -59,6 +64,7 @@ class Board(Vertical):
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
+        self.transcript = TranscriptView(glyphs, feed, id="transcript")
         self.side = Details(id="side")
 
     def compose(self) -> ComposeResult:
@@ -71,6 +77,7 @@ class Board(Vertical):
                 yield self.commands
                 yield self.usage
                 yield self.proof
+                yield self.transcript
             yield self.side
         yield self._footer
 
@@ -104,6 +111,7 @@ class Board(Vertical):
         self.show_footer()
         self.show_details()
         self.show_usage()
+        self.show_transcript()
 
     def tick(self) -> None:
         """What the clock alone changes."""
@@ -131,12 +139,14 @@ class Board(Vertical):
     # --- what is shown
 
     @property
-    def rows(self) -> RowList | DeliveryView | UsageView:
+    def rows(self) -> RowList | DeliveryView | UsageView | TranscriptView:
         """The list of the view that is shown."""
         if self.view == "delivery":
             return self.proof
         if self.view == "usage":
             return self.usage
+        if self.view == "transcript":
+            return self.transcript
         return self.commands if self.view == "commands" else self.trace_tree
 
     @property
@@ -175,6 +185,9 @@ class Board(Vertical):
         if record is not None and record.row is not None and record.sums is not None:
             self.usage.tell_hermes(record.sums, record.row.api_calls)
 
+    def show_transcript(self) -> None:
+        self.transcript.show(self.shown if self.view == "transcript" else None)
+
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
         key, screen = self.rows.cursor, self.app.screen
@@ -198,6 +211,7 @@ class Board(Vertical):
         self.post_message(ViewChanged(view))
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
         self.show_details()
         self.show_footer()
 
@@ -206,6 +220,7 @@ class Board(Vertical):
         self._unseen = 0
         self.trace_tree.follow()
         self.commands.follow()
+        self.transcript.follow()
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
@@ -227,6 +242,7 @@ class Board(Vertical):
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
         self._reading.full = not self._reading.full
+        self.transcript.show_full(self._reading.full)
         self.show_details()
 
     def toggle_side(self) -> None:

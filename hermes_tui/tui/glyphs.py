@@ -34,6 +34,7 @@ class Glyphs:
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
+    side: str = "│"
     bar: str = "━"
     spinner: str = "◐◓◑◒"
 
@@ -42,7 +43,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", spinner="|/-\\",
+    side="|", bar="=", spinner="|/-\\",
 )  # fmt: skip
 
 
