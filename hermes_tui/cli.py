@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, listing, now, transcript
+from hermes_tui.commands import delivery, doctor, listing, now, transcript
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -30,6 +30,7 @@ from hermes_tui.commands.common import (
     with_session,
     with_state_dir,
 )
+from hermes_tui.commands.setup import setup
 from hermes_tui.journal.files import StateDir, StateError
 
 if TYPE_CHECKING:
@@ -70,18 +71,24 @@ def open_pane(flags: dict[str, Any]) -> None:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    sys.exit(run_pane(launcher.state, supervisor=launcher, chosen=chosen))
+    sys.exit(run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags))
 
 
 def run_pane(
-    state: StateDir, *, supervisor: Any, chosen: Settings | None = None, watch: Watch | None = None
+    state: StateDir,
+    *,
+    supervisor: Any,
+    chosen: Settings | None = None,
+    flags: dict[str, Any] | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Show the pane until it is left; the exit status. Without settings nobody is called, and Hermes' files
-    are left alone but for what `watch` watches.
+    are left alone but for what `watch` watches. `flags` are what the doctor must know, too.
     """
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
     from hermes_tui.tui.app import TraceApp
+    from hermes_tui.tui.examination import Examination
 
     if chosen is None:
         app = TraceApp(state, supervisor=supervisor, watch=watch)
@@ -93,6 +100,7 @@ def run_pane(
             watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
             attention=chosen.attention,
             windows=lambda: known(chosen),
+            examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
         )
     app.run()
     return app.return_code or 0
@@ -322,6 +330,8 @@ for each in (
     delivery.verify,
     delivery.retry,
     delivery.purge,
+    doctor.doctor,
     now.now,
+    setup,
 ):
     main.add_command(each)

@@ -115,7 +115,8 @@ def _aside(record: Record) -> str:
     text = neutral.line(record["text"] or "")
     kind = record["kind"]
     if kind == "approval":
-        return f"approval: {text or 'waiting'}{_took(record)}"
+        who = "nobody decided" if text == "timed out" else f"{text} by a person" if text else "waits"
+        return f"approval: {who}{_took(record)}"
     if kind == "subagent":
         return f"subagent: {text or '(task not seen)'}"
     if kind == "failure":

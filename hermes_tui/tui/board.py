@@ -8,7 +8,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
-from hermes_tui.hermes.state_db import Watched
 from hermes_tui.model.live import Live
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
@@ -19,7 +18,6 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession
-from hermes_tui.tui.transcript_feed import TranscriptFeed
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
@@ -39,9 +37,8 @@ class Board(Vertical):
     """
 
     def __init__(
-        self, glyphs: Glyphs, live: Live, reading: Reading, watched: list[Watched] | None,
-        feed: TranscriptFeed,
-    ) -> None:  # fmt: skip
+        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, transcript: TranscriptView
+    ) -> None:
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -59,12 +56,12 @@ class Board(Vertical):
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
-        self.empty = Empty(watched, id="empty")
+        self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
-        self.transcript = TranscriptView(glyphs, feed, id="transcript")
+        self.transcript = transcript
         self.side = Details(id="side")
 
     def compose(self) -> ComposeResult:
@@ -190,10 +187,10 @@ class Board(Vertical):
 
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
-        key, screen = self.rows.cursor, self.app.screen
-        if key is None:
+        key, screens = self.rows.cursor, self.app.screen_stack
+        if key is None or not screens:  # there is none left while the pane closes
             return
-        if isinstance(screen, DetailsScreen):
+        if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
                 self._reading.show(screen, key, self.shown)
         elif self.wide:

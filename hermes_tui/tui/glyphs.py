@@ -36,6 +36,7 @@ class Glyphs:
     down: str = "↓"
     side: str = "│"
     bar: str = "━"
+    here: str = "◂"
     spinner: str = "◐◓◑◒"
 
 
@@ -43,7 +44,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    side="|", bar="=", spinner="|/-\\",
+    side="|", bar="=", here="<", spinner="|/-\\",
 )  # fmt: skip
 
 

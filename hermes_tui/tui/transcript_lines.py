@@ -174,8 +174,7 @@ def _aside(entry: Entry, look: Look) -> Iterator[Parts]:
     glyphs, text = look.glyphs, entry.text
     took = short_time(entry.took_ns / NANOSECONDS) if entry.took_ns else ""
     if entry.kind is Said.APPROVAL:
-        after = f" after {took}" if took else ""
-        text = f"{text}{after}" if text else "waits for you"
+        text = _decision(text, took)
         style = "approval" if entry.text.startswith("allowed") else "warning"
         head: Parts = ((f"  {glyphs.approval} ", style),)
     elif entry.kind is Said.SUBAGENT:
@@ -188,6 +187,15 @@ def _aside(entry: Entry, look: Look) -> Iterator[Parts]:
         head, style = ((f"{glyphs.stopped} ", "warning"),), "warning"
         text = f"turn {text}"
     yield from _limited(_texts(text, style, look, head), _FULL if look.full else 4, look, "  ")
+
+
+def _decision(decision: str, took: str) -> str:
+    """Who decided, and how long that took."""
+    if not decision:
+        return "waits for you"
+    if decision == "timed out":
+        return f"nobody decided{f' within {took}' if took else ''}"
+    return f"{decision} by a person{f' after {took}' if took else ''}"
 
 
 def _texts(text: str, style: str, look: Look, first: Parts, *, room: int = 0) -> Iterator[Parts]:

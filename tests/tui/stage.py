@@ -23,6 +23,7 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
+from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
 from hermes_tui.tui.outline import Blocks
@@ -278,9 +279,12 @@ async def pane(
     wanted: str | None = None,
     watch: Watch | None = None,
     attention: Attention | None = None,
+    examination: Examination | None = None,
 ) -> AsyncIterator[Stage]:
     """A pane on the journal of `state`, on a screen of this size."""
-    app = TraceApp(state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention)
+    app = TraceApp(
+        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention, examination=examination
+    )
     async with app.run_test(size=size) as pilot:
         yield Stage(app, pilot)
 
