@@ -16,6 +16,7 @@ from hermes_tui.hermes import state_query
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.hermes.state_query import Schema
+from hermes_tui.hermes.state_reading import whole_message
 from hermes_tui.model.live import Live, LiveSession
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.state_rows import StateRow
@@ -101,7 +102,7 @@ class History:
         wanted = list(wanted)
 
         def look(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
-            found = {each: state_query.whole_message(connection, *each) for each in wanted}
+            found = {each: whole_message(connection, *each) for each in wanted}
             return {each: text for each, text in found.items() if text is not None}
 
         said: dict[tuple[str, int], str] = {}

@@ -20,7 +20,7 @@ from hermes_tui.hermes.home import Home, homes
 from hermes_tui.hermes.registers import Openers, Processes, Registers
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.hermes.state_query import Schema
-from hermes_tui.hermes.state_reading import Reading, Seen
+from hermes_tui.hermes.state_reading import Reading, Seen, whole_message
 from hermes_tui.model.state_rows import Forgotten, HolderRow, HomeRow, StateRow
 
 WINDOW = 2_000
@@ -124,7 +124,7 @@ class StateDB:
 
     def message(self, session: str, message: int) -> str | None:
         """All that was said in a message, by its id."""
-        return self._file.once(lambda connection: state_query.whole_message(connection, session, message))
+        return self._file.once(lambda connection: whole_message(connection, session, message))
 
     def close(self) -> None:
         self._file.close()

@@ -196,14 +196,6 @@ def whole_result(connection: sqlite3.Connection, session: str, call: str, asked_
     return None if row is None else content(row[0])
 
 
-def whole_message(connection: sqlite3.Connection, session: str, message: int) -> str | None:
-    """All that a user or a model said in a message."""
-    row = connection.execute(
-        "SELECT content FROM messages WHERE session_id = ? AND id = ?", (session, message)
-    ).fetchone()
-    return None if row is None else unwrapped(content(row[0]))[0]
-
-
 def whole_arguments(connection: sqlite3.Connection, session: str, call: str, asked_ns: int = 0) -> str | None:
     """The whole arguments of a call that was asked for at `asked_ns`, as JSON text."""
     return _asking(connection, session, call, asked_ns)[1]

@@ -90,15 +90,20 @@ def entries_of(turn: JoinedTurn, session: str) -> list[Entry]:
     together, below what it was asked to do.
     """
     groups = {session: _Group(session)}
-    approvals = _sort_spans(turn, session, groups)
+    approvals, alone = _sort_spans(turn, session, groups)
     _calls(turn, groups, approvals)
     for approval in approvals:
         _group(groups, approval.session or session).entries.append(_asked(turn, approval))
     for agent in turn.agents:
         group = _group(groups, agent.session)
         group.agent = agent
+        if group.head is None:
+            group.head = next((span for span in alone if span.prompt == agent.prompt), None)
+            alone = [span for span in alone if span is not group.head]
         above = agent.under[0] if agent.under is not None else session
         group.above = above if isinstance(above, str) else session
+    for span in alone:
+        _group(groups, f"{span.span_id.hex()} of {span.session}").head = span
     for group in groups.values():
         group.entries += _answers(turn, group, group.session == session)
         group.entries.sort(key=_order)
@@ -116,9 +121,11 @@ def _order(entry: Entry) -> tuple[int, bool]:
     return entry.at_ns, entry.kind is not Said.ANSWER
 
 
-def _sort_spans(turn: JoinedTurn, session: str, groups: dict[str, _Group]) -> list[Span]:
-    """Give each session the spans that are its own; those of approvals."""
-    approvals: list[Span] = []
+def _sort_spans(turn: JoinedTurn, session: str, groups: dict[str, _Group]) -> tuple[list[Span], list[Span]]:
+    """Give each session the spans that are its own; those of approvals, and of subagents of whose work no
+    span tells.
+    """
+    approvals, alone = list[Span](), list[Span]()
     owners: dict[bytes, str] = {}
     for node in members(turn.turn) if turn.turn is not None else ():
         above = node.parent or node.home
@@ -139,17 +146,19 @@ def _sort_spans(turn: JoinedTurn, session: str, groups: dict[str, _Group]) -> li
             entry = Entry(key, Said.SKILL, span.start_ns, owner, turn, text=text, span=span)
             _group(groups, owner).entries.append(entry)
         elif span.role is Role.SUBAGENT:
-            for child in node.children:
-                if child.span is not None and child.span.session not in (None, owner):
-                    found = _group(groups, child.span.session or "")
-                    found.head, found.above = span, owner
+            below = {child.span.session for child in node.children if child.span is not None} - {None, owner}
+            for name in below:
+                found = _group(groups, name or "")
+                found.head, found.above = span, owner
+            if not below:
+                alone.append(span)
         if span.role in _ENDS and owner == (span.session or owner):
             group = _group(groups, owner)
             if span.role is not Role.SUBAGENT:
                 group.ends.append(span)
             if owner != session and group.head is None and span.role is not Role.WRAPPER:
                 group.head = span
-    return approvals
+    return approvals, alone
 
 
 def _prompt(turn: JoinedTurn) -> Iterator[Entry]:

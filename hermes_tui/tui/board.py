@@ -122,6 +122,7 @@ class Board(Vertical):
             self.post_message(Refreshed())
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
 
     def _refresh_rows(self) -> None:
         """Bring the rows up to date; a turn in which the user reads stays open."""

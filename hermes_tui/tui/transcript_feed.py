@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from hermes_tui.hermes.history import History
 from hermes_tui.hermes.state_db import Watch
 from hermes_tui.hermes.transcript import transcript
 from hermes_tui.hermes.whole import Texts, read_whole
-from hermes_tui.journal.files import StateError
 from hermes_tui.journal.reader import NoJournal, Reader
 from hermes_tui.model.transcript import Entry
 from hermes_tui.tui.script import Place
@@ -39,7 +37,7 @@ class Wanted(NamedTuple):
     entry: Entry
     look: Look
     number: int
-    alive: bool
+    state: str
 
 
 @dataclass
@@ -95,7 +93,8 @@ class TranscriptFeed:
         texts = {}
         try:
             texts = read_whole(self._open(), self._watch, [each.entry for each in some])
-        except (StateError, sqlite3.Error):
+        except Exception:
+            # Others' data and files: whatever is wrong with them must not end the reading.
             log.exception("reading a transcript's texts failed; what is known without them is shown")
         return [
             (
@@ -105,7 +104,7 @@ class TranscriptFeed:
                     texts.get(each.entry.key) or Texts(each.entry.text or None),
                     each.look,
                     number=each.number,
-                    alive=each.alive,
+                    state=each.state,
                 ),
             )
             for each in some

@@ -12,6 +12,7 @@ from hermes_tui import neutral
 from hermes_tui.figures import short_time
 from hermes_tui.hermes.whole import Texts
 from hermes_tui.model.changes import read_change
+from hermes_tui.model.results import read_object
 from hermes_tui.model.span import NANOSECONDS, Status
 from hermes_tui.model.transcript import Entry, Said
 from hermes_tui.tui.glyphs import Glyphs
@@ -40,14 +41,14 @@ class Look(NamedTuple):
 
 def guess(entry: Entry) -> int:
     """How many lines an entry may have, before anybody has looked at it."""
-    return _GUESS.get(entry.kind, 1) if entry.sure else 1
+    return _GUESS.get(entry.kind, 1) if entry.sure else 0
 
 
 def entry_lines(
-    entry: Entry, texts: Texts | None, look: Look, *, number: int, alive: bool
+    entry: Entry, texts: Texts | None, look: Look, *, number: int, state: str
 ) -> tuple[Parts, ...]:
     """The lines of an entry; none for one that turned out to be empty. `texts` None: they are not read
-    yet. `number` is its turn's, `alive`: its turn may still go on.
+    yet. `number` is its turn's, `state` of a call that goes on: running, asking, or "" when nobody knows.
     """
     side = f"{look.glyphs.side} " * min(entry.depth, max(0, look.width // 2 - _LEAST) // 2)
     inner = look._replace(width=max(_LEAST, look.width - len(side)))
@@ -56,11 +57,11 @@ def entry_lines(
     elif entry.kind is Said.ANSWER:
         lines = _answer(entry, texts, inner)
     elif entry.kind is Said.COMMAND:
-        lines = _command(entry, texts, inner, alive)
+        lines = _command(entry, texts, inner, state)
     elif entry.kind is Said.CHANGE:
-        lines = _change(entry, texts, inner, alive)
+        lines = _change(entry, texts, inner, state)
     elif entry.kind is Said.TOOL:
-        lines = _tool(entry, inner, alive)
+        lines = _tool(entry, inner, state)
     else:
         lines = _aside(entry, inner)
     before: Parts = ((side, "dim"),) if side else ()
@@ -80,6 +81,8 @@ def _prompt(entry: Entry, texts: Texts | None, look: Look, number: int) -> Itera
 
 def _answer(entry: Entry, texts: Texts | None, look: Look) -> Iterator[Parts]:
     head: Part = (f"{look.glyphs.llm} ", "llm")
+    if texts is None and not entry.sure:
+        return
     if texts is None:
         yield ()
         yield (head, (look.glyphs.more, "dim"))
@@ -99,12 +102,12 @@ def _answer(entry: Entry, texts: Texts | None, look: Look) -> Iterator[Parts]:
         before = ("  ", "dim")
 
 
-def _command(entry: Entry, texts: Texts | None, look: Look, alive: bool) -> Iterator[Parts]:
+def _command(entry: Entry, texts: Texts | None, look: Look, state: str) -> Iterator[Parts]:
     item = entry.item
     assert item is not None
     text = (texts.text if texts is not None else None) or entry.text or f"({item.tool})"
     mark, style = outcome_mark(item.outcome, item.exit_code, look.glyphs)
-    right = _right(entry, mark, style, alive, look)
+    right = _right(entry, mark, style, state, look)
     lines = _texts(text, "command", look, ((f"{look.glyphs.command} ", style),), room=_size(right))
     for at, line in enumerate(_limited(lines, _FULL if look.full else _SHORT, look, "  ")):
         yield _aligned(line, right, look.width) if at == 0 else line
@@ -135,17 +138,17 @@ def _output(text: str, look: Look) -> Iterator[Parts]:
     yield from ((head, (cut(line, room, look.glyphs), "dim")) for line in last)
 
 
-def _change(entry: Entry, texts: Texts | None, look: Look, alive: bool) -> Iterator[Parts]:
+def _change(entry: Entry, texts: Texts | None, look: Look, state: str) -> Iterator[Parts]:
     item = entry.item
     assert item is not None
     change = read_change(texts.text, texts.result) if texts is not None else None
     size = f"+{change.added} -{change.removed}" if change is not None and change.lines else ""
     bad = bool(change is not None and change.error) or _failed(entry)
     mark, style = (look.glyphs.bad, "bad") if bad else (look.glyphs.good, "good")
-    right = _right(entry, f"{size} {mark}".strip(), style, alive, look)
+    right = _right(entry, f"{size} {mark}".strip(), style, state, look)
     path = (change.path if change is not None else "") or entry.text
     head: Parts = ((f"{look.glyphs.tool} ", "tool"), (f"{shown(item.tool)} ", "tool"))
-    room = max(_LEAST, look.width - _size(right) - _size(head))
+    room = max(4, look.width - _size(right) - _size(head))
     yield _aligned((*head, (middle(shown(path), room, look.glyphs), "command")), right, look.width)
     if change is None:
         return
@@ -160,11 +163,11 @@ def _change(entry: Entry, texts: Texts | None, look: Look, alive: bool) -> Itera
     yield from _limited(lines, _FULL if look.full else _FEW, look, "  ", len(change.lines))
 
 
-def _tool(entry: Entry, look: Look, alive: bool) -> Iterator[Parts]:
+def _tool(entry: Entry, look: Look, state: str) -> Iterator[Parts]:
     item = entry.item
     assert item is not None
     mark, style = (look.glyphs.bad, "bad") if _failed(entry) else (look.glyphs.good, "good")
-    right = _right(entry, mark, style, alive, look)
+    right = _right(entry, mark, style, state, look)
     text = f"{shown(item.tool)} {shown(entry.text)}".strip()
     room = max(_LEAST, look.width - _size(right) - 3)
     yield _aligned(((f"{look.glyphs.tool} {cut(text, room, look.glyphs)}", "tool"),), right, look.width)
@@ -229,16 +232,20 @@ def _more(count: int, what: str, look: Look) -> Part:
 
 
 def _failed(entry: Entry) -> bool:
-    span = entry.item.span if entry.item is not None else None
-    return span is not None and span.status is Status.ERROR
+    item = entry.item
+    if item is None or item.span is not None:
+        return item is not None and item.span is not None and item.span.status is Status.ERROR
+    return bool(item.result and read_object(item.result)[0].get("error"))
 
 
-def _right(entry: Entry, mark: str, style: str, alive: bool, look: Look) -> Parts:
+def _right(entry: Entry, mark: str, style: str, state: str, look: Look) -> Parts:
     """How a call ended, and how long it took."""
     item = entry.item
     assert item is not None
     if item.open or item.dropped:
-        return ((f" {look.glyphs.running}", "live"),) if alive and item.open else ((" ?", "dim"),)
+        if state == "asking":
+            return ((f" {look.glyphs.approval} waits for you", "asking"),)
+        return ((f" {look.glyphs.running}", "live"),) if state else ((" ?", "dim"),)
     took = short_time(entry.took_ns / NANOSECONDS) if entry.took_ns else ""
     return ((f" {mark}", style), (f" {took}".rjust(6), "dim"))
 

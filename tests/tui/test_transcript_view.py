@@ -18,7 +18,7 @@ from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from tests.state_player import StatePlayer, state_events
 from tests.support import body_of, recorded_requests, store, wire_span
 from tests.tui import hostile
-from tests.tui.stage import NARROW, WIDE, Stage, head_of, pane, wire_turn
+from tests.tui.stage import NARROW, WIDE, Clock, Stage, head_of, key_of, pane, wire_turn
 
 SMALL = (40, 20)
 SIZES = pytest.mark.parametrize("size", [SMALL, NARROW, WIDE], ids=["small", "narrow", "wide"])
@@ -291,3 +291,46 @@ async def test_many_turns_open_at_once(state: StateDir, play: Play) -> None:
         await read(stage)
         assert view._script.built < 200
         assert stage.text.index("turn 0") < stage.text.index("echo 0.0")
+
+
+async def test_a_call_that_waits_for_the_user_says_so(state: StateDir, tmp_path: Path, clock: Clock) -> None:
+    player = StatePlayer(tmp_path / "home")
+    asked = [{"id": "a", "function": {"name": "terminal", "arguments": json.dumps({"command": "rm -rf /x"})}}]
+    now = clock.now_ns / 1e9
+    try:
+        player.put("sessions", id="s", source="cli", started_at=now - 60)
+        row = {"session_id": "s", "timestamp": now - 50}
+        player.put("messages", **row, role="user", content="Delete it")
+        player.put("messages", **row, role="assistant", tool_calls=json.dumps(asked))
+        watch = Watch(find=lambda: [Home("default", tmp_path / "home")])
+        async with pane(state, watch=watch) as stage:
+            await stage.until(lambda: stage.app.shown.turns)
+            await stage.press("5")
+            await stage.shows("Delete it", "rm -rf /x", "? waits for you")
+            result = json.dumps({"output": "", "exit_code": 0, "approval": "was approved by the user"})
+            player.put("messages", **row, role="tool", tool_call_id="a", tool_name="terminal", content=result)
+            await stage.shows("allowed by a person")
+            assert "waits for you" not in stage.text
+    finally:
+        player.close()
+
+
+async def test_a_subagent_of_whose_work_nobody_tells(
+    state: StateDir, open_writer: Callable[..., Writer]
+) -> None:
+    spans = [
+        wire_span(0, name="agent", session__id="s", input__value="go"),
+        wire_span(1, parent=0, name="subagent.leaf", session__id="s", input__value="count files"),
+    ]
+    store(open_writer(), body_of(*spans))
+    async with pane(state) as stage:
+        view = await opened(stage, "go", "◈ count files")
+        assert view.cursor == key_of(spans[1])
+
+
+async def test_in_ascii(state: StateDir, play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HERMES_TRACE_ASCII", "1")
+    play(*wire_turn(0))
+    async with pane(state) as stage:
+        await opened(stage, "1 > turn 0", "  | out 0.0")
+        assert "\n".join(page(stage)).isascii()

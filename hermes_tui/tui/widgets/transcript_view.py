@@ -46,7 +46,7 @@ class _Laid(NamedTuple):
 
     entry: Entry
     look: Look
-    alive: bool
+    state: str
     read: bool
     lines: tuple[Parts, ...]
 
@@ -69,7 +69,7 @@ class TranscriptView(ScrollView, can_focus=True):
         for name in (
             "cursor", "turn", "turn-unnamed", "number", "command", "llm", "tool", "approval", "subagent",
             "skill", "other", "good", "bad", "warning", "live", "dim", "heading", "strong", "emphasis",
-            "code", "added", "removed",
+            "code", "added", "removed", "asking",
         )
     }  # fmt: skip
 
@@ -89,6 +89,7 @@ class TranscriptView(ScrollView, can_focus=True):
         self._top: Spot | None = None
         self._moving = False
         self._moved = False
+        self._alive = False
         self._next_s = 0.0
         self._timer: Timer | None = None
 
@@ -124,7 +125,7 @@ class TranscriptView(ScrollView, can_focus=True):
         """Lines that were read."""
         for wanted, lines in message.found:
             if self._script.entry(wanted.place) == wanted.entry and wanted.look == self._look:
-                self._keep(wanted.place, _Laid(wanted.entry, wanted.look, wanted.alive, True, lines))
+                self._keep(wanted.place, _Laid(wanted.entry, wanted.look, wanted.state, True, lines))
         done = {id(wanted) for wanted, _ in message.found}
         self._asked = [wanted for wanted in self._asked if id(wanted) not in done]
         self._settle()
@@ -160,7 +161,7 @@ class TranscriptView(ScrollView, can_focus=True):
             return
         if begin >= self._next_s:
             self._moved = False
-            if self._script.update(session.turns):
+            if self._script.update(session.turns) or self._alive:
                 self._settle()
             self._next_s = begin + max(_PAUSE_S, _SHARE * (time.monotonic() - begin))
         else:
@@ -177,6 +178,7 @@ class TranscriptView(ScrollView, can_focus=True):
         height = self.scrollable_content_region.height
         if height <= 0 or self._session is None:
             return
+        self._alive = False
         look, seen = self._look, list[Place]()
         for _ in range(_ROUNDS):
             top = self._top_line(height)
@@ -208,22 +210,30 @@ class TranscriptView(ScrollView, can_focus=True):
     def _lines_of(self, place: Place, look: Look) -> _Laid:
         entry = self._script.entry(place)
         assert entry is not None
-        alive = entry.item is not None and entry.item.open and self._script.newest(place)
+        state = self._state(entry, place)
         known = self._laid.get(place)
-        same = known is not None and known.look == look and known.alive == alive
+        same = known is not None and known.look == look and known.state == state
         if known is not None and same and (known.entry is entry or known.entry == entry):
             self._laid.move_to_end(place)
             return known
         if known is not None and known.look == look and known.read:
             # What it was meanwhile is better than a gap; its new texts are asked for.
-            laid = known._replace(entry=entry, alive=alive, read=False)
+            laid = known._replace(entry=entry, state=state, read=False)
         else:
             number = self._script.number(place)
-            lines = entry_lines(entry, None, look, number=number, alive=alive)
-            laid = _Laid(entry, look, alive, entry.whole, lines)
+            lines = entry_lines(entry, None, look, number=number, state=state)
+            laid = _Laid(entry, look, state, entry.whole, lines)
             self.laid_out += 1
         self._keep(place, laid)
         return laid
+
+    def _state(self, entry: Entry, place: Place) -> str:
+        """What a call does that goes on."""
+        item, session = entry.item, self._session
+        if item is None or session is None or not item.open or not self._script.newest(place):
+            return ""
+        self._alive = True
+        return "asking" if session.moment.asks(item) else "running"
 
     def _keep(self, place: Place, laid: _Laid) -> None:
         before = self._laid.pop(place, None)
@@ -242,8 +252,8 @@ class TranscriptView(ScrollView, can_focus=True):
             if laid is None or laid.read or laid.look != look:
                 continue
             asked = known.get((place, look))
-            if asked is None or asked.entry != laid.entry or asked.alive != laid.alive:
-                asked = Wanted(place, laid.entry, look, self._script.number(place), laid.alive)
+            if asked is None or asked.entry != laid.entry or asked.state != laid.state:
+                asked = Wanted(place, laid.entry, look, self._script.number(place), laid.state)
             wanted.append(asked)
         if self.following:
             wanted.reverse()
