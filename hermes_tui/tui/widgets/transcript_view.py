@@ -59,9 +59,9 @@ class TranscriptView(ScrollView, can_focus=True):
         Binding("down,j", "move(1)", "Down", show=False),
         Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
         Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "edge(-1)", "First line", show=False),
-        Binding("end,G", "edge(1)", "Last line", show=False),
-        Binding("enter", "pick", "To its row in the tree", show=False),
+        Binding("home,g", "edge(-1)", "First row", show=False),
+        Binding("end,G", "edge(1)", "Last row", show=False),
+        Binding("enter", "pick", "Details", show=False),
         Binding("X", "export", "Write the transcript to a Markdown file"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
