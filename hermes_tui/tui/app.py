@@ -376,5 +376,7 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, UsageView, TranscriptView, DetailsScreen, TraceApp)
+        owners = (
+            TraceTree, RowList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen, TraceApp,
+        )  # fmt: skip
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

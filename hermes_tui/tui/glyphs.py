@@ -30,12 +30,15 @@ class Glyphs:
     held: str = "‖"
     none: str = "–"
     more: str = "…"
+    deep: str = "⋯"
+    retry: str = "↻"
     arrow: str = "→"
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
     side: str = "│"
     bar: str = "━"
+    blocks: str = " ▏▎▍▌▋▊▉█"
     here: str = "◂"
     spinner: str = "◐◓◑◒"
 
@@ -43,8 +46,8 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    side="|", bar="=", here="<", spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
+    up="in", down="out", side="|", bar="=", blocks=" #", here="<", spinner="|/-\\",
 )  # fmt: skip
 
 
