@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, doctor, listing, now
+from hermes_tui.commands import delivery, doctor, listing, now, transcript
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -328,6 +328,7 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
 for each in (
     listing.sessions,
     listing.commands,
+    transcript.transcript,
     delivery.verify,
     delivery.retry,
     delivery.purge,

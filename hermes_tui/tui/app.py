@@ -53,6 +53,7 @@ from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
+from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
 from hermes_tui.tui.widgets.command_list import CommandList
@@ -60,6 +61,7 @@ from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
@@ -121,7 +123,9 @@ class TraceApp(App[None]):
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
         empty = Empty(self._watched, state, id="empty")
-        self.board = Board(self.glyphs, self.live, self._reading, empty, flags or Flags())
+        self._texts = TranscriptFeed(state.journal, watch, self.post_message)
+        transcript = TranscriptView(self.glyphs, self._texts, id="transcript")
+        self.board = Board(self.glyphs, self.live, self._reading, empty, transcript, flags or Flags())
         self._reviewing = Reviewing(self, self.board, state, self._sessions, lambda: self._watched)
         self._main: Screen[Any]
 
@@ -151,6 +155,7 @@ class TraceApp(App[None]):
     def on_unmount(self) -> None:
         self._feed.stop()
         self._facts.stop()
+        self._texts.stop()
         if self._records is not None:
             self._records.stop()
         if self._supervision is not None:
@@ -213,6 +218,9 @@ class TraceApp(App[None]):
     def on_usage_moved(self, message: UsageMoved) -> None:
         if message.session in (None, self.shown.id):
             self.board.usage.take(message)
+
+    def on_transcript_read(self, message: TranscriptRead) -> None:
+        self.board.transcript.take(message)
 
     def on_relay_moved(self, message: RelayMoved) -> None:
         self.board.relay, self.board.trouble = message.relay, message.trouble
@@ -393,5 +401,8 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (
+            TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen,
+            TraceApp,
+        )  # fmt: skip
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -45,6 +45,7 @@ from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 
@@ -60,7 +61,10 @@ class Board(Vertical):
         Binding("greater_than_sign", "split(-1)", "Narrower details"),
     ]
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, flags: Flags) -> None:
+    def __init__(
+        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, transcript: TranscriptView,
+        flags: Flags,
+    ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -87,6 +91,7 @@ class Board(Vertical):
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
+        self.transcript = transcript
         self.side = Details(id="side")
 
     def compose(self) -> ComposeResult:
@@ -100,6 +105,7 @@ class Board(Vertical):
                 yield self.commands
                 yield self.usage
                 yield self.proof
+                yield self.transcript
             yield self.side
         yield self._footer
 
@@ -137,6 +143,7 @@ class Board(Vertical):
         self.show_footer()
         self.show_details()
         self.show_usage()
+        self.show_transcript()
 
     def tick(self) -> None:
         """What the clock alone changes."""
@@ -150,6 +157,7 @@ class Board(Vertical):
             self.post_message(Refreshed())
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
 
     def _refresh_rows(self) -> None:
         """Bring the rows up to date; a turn in which the user reads stays open."""
@@ -206,12 +214,14 @@ class Board(Vertical):
     # --- what is shown
 
     @property
-    def rows(self) -> RowList | DeliveryView | UsageView:
+    def rows(self) -> RowList | DeliveryView | UsageView | TranscriptView:
         """The list of the view that is shown."""
         if self.view == "delivery":
             return self.proof
         if self.view == "usage":
             return self.usage
+        if self.view == "transcript":
+            return self.transcript
         return self.commands if self.view == "commands" else self.trace_tree
 
     @property
@@ -250,6 +260,9 @@ class Board(Vertical):
         if record is not None and record.row is not None and record.sums is not None:
             self.usage.tell_hermes(record.sums, record.row.api_calls)
 
+    def show_transcript(self) -> None:
+        self.transcript.show(self.shown if self.view == "transcript" else None)
+
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
         key, screens = self.rows.cursor, self.app.screen_stack
@@ -276,6 +289,7 @@ class Board(Vertical):
         self._show_review()
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
         self.show_details()
         self.show_footer()
 
@@ -284,6 +298,7 @@ class Board(Vertical):
         self._unseen = 0
         self.trace_tree.follow()
         self.commands.follow()
+        self.transcript.follow()
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
@@ -305,6 +320,7 @@ class Board(Vertical):
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
         self._reading.full = not self._reading.full
+        self.transcript.show_full(self._reading.full)
         self.show_details()
 
     def toggle_side(self) -> None:

@@ -38,6 +38,7 @@ class Glyphs:
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
+    side: str = "│"
     bar: str = "━"
     blocks: str = " ▏▎▍▌▋▊▉█"
     here: str = "◂"
@@ -48,7 +49,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
-    up="in", down="out", bar="=", blocks=" #", here="<", reviewed="+", spinner="|/-\\",
+    up="in", down="out", side="|", bar="=", blocks=" #", here="<", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

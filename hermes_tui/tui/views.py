@@ -23,6 +23,7 @@ VIEWS = (
     View("2", "commands", "Commands"),
     View("3", "usage", "Usage"),
     View("4", "delivery", "MLflow"),
+    View("5", "transcript", "Transcript"),
 )
 """In the order of the footer."""
 

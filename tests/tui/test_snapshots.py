@@ -123,6 +123,25 @@ def test_done_wide(picture: Picture) -> None:
     )
 
 
+async def _was_read(stage: Stage) -> None:
+    """Until the transcript's texts are there."""
+    view = stage.app.board.transcript
+    await stage.until(lambda: view._script and not view._asked)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_transcript(picture: Picture, size: tuple[int, int]) -> None:
+    picture("shell_corners", size=size, delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
+def test_transcript_of_subagents_wide(picture: Picture) -> None:
+    picture("v123_subagent", size=WIDE, delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
+def test_transcript_of_approvals_narrow(picture: Picture) -> None:
+    picture("v123_approval", delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
 def test_interrupted_narrow(picture: Picture) -> None:
     picture("interrupted", delivery=Delivery.QUEUED, says=HELD)
 
