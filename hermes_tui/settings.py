@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -83,6 +83,18 @@ class Attention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return bool(self.on) and (self.bell or self.terminal != "none" or bool(self.words))
 
 
+class Pane(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How the pane behaves.
+
+    `theme` auto: the one chosen last in the pane. `copy` file: into a file, for terminals that have no
+    clipboard. `beside` auto: of sessions at once the one in the pane's own working folder is shown.
+    """
+
+    theme: str = "auto"
+    copy: str = "terminal"
+    beside: str = "auto"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that can be set. `state_dir` is where the journal lies.
 
@@ -111,6 +123,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
     attention: Attention = Attention()
+    pane: Pane = Pane()
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "token")
@@ -125,6 +138,9 @@ _LISTS = ("allowed_hosts", "cors_origins", "hermes_homes", "on")
 _CHOICES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("attention", "on"): ("approval", "turn", "error"),
     ("attention", "terminal"): ("none", "osc9", "osc777", "auto"),
+    ("pane", "theme"): ("auto", "dark", "light", "contrast", "plain"),
+    ("pane", "copy"): ("terminal", "file"),
+    ("pane", "beside"): ("auto", "newest"),
 }
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
@@ -157,6 +173,9 @@ _ENVIRONMENT = {
     "HERMES_TRACE_ATTENTION_TERMINAL": ("attention", "terminal"),
     "HERMES_TRACE_ATTENTION_COMMAND": ("attention", "command"),
     "HERMES_TRACE_ATTENTION_MIN_TURN_S": ("attention", "min_turn_s"),
+    "HERMES_TRACE_PANE_THEME": ("pane", "theme"),
+    "HERMES_TRACE_PANE_COPY": ("pane", "copy"),
+    "HERMES_TRACE_PANE_BESIDE": ("pane", "beside"),
     "MLFLOW_TRACKING_URI": ("mlflow", "url"),
     "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
     "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
@@ -274,6 +293,8 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
         found.append(_url_mistake(checked.mlflow.url or ""))
     elif path[0] == "attention":
         found += _attention_mistakes(path, checked.attention)
+    elif path[0] == "pane":
+        found += _unknown(path, (getattr(checked.pane, path[-1]),))
     elif path == ("token",):
         found.append(_token_mistake(checked.token or ""))
     elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
@@ -301,8 +322,12 @@ def _attention_mistakes(path: tuple[str, ...], checked: Attention) -> list[str]:
         except ValueError as error:
             return [f"{name}: {error}"]
     said = {"on": checked.on, "terminal": (checked.terminal,)}.get(path[-1], ())
+    return _unknown(path, said)
+
+
+def _unknown(path: tuple[str, ...], said: Iterable[str]) -> list[str]:
     wrong = (word for word in said if word not in _CHOICES[path])
-    return [f"{name}: {word[:100]!r} is unknown{_choices(path)}" for word in wrong]
+    return [f"{'.'.join(path)}: {word[:100]!r} is unknown{_choices(path)}" for word in wrong]
 
 
 def _choices(path: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
@@ -16,7 +16,7 @@ from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
-from hermes_tui.settings import Attention
+from hermes_tui.settings import Attention, Pane
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.board import Board
@@ -24,6 +24,7 @@ from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
     DeliveryMoved,
     JournalMoved,
@@ -57,14 +58,13 @@ _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed
 _RECENT_NS = 3600 * 10**9
 
 
-class TraceApp(App[None]):
+class TraceApp(Hands):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
     alone; else it is closed in the end. `attention` None: nobody is called.
     """
 
     CSS_PATH = "app.tcss"
     TITLE = "hermes-trace-tui"
-    ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
         (0, "-narrow"),
         (110, "-wide"),
@@ -86,18 +86,15 @@ class TraceApp(App[None]):
     def __init__(
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
-        windows: Callable[[], Windows] = Windows,
+        windows: Callable[[], Windows] = Windows, wanted_pane: Pane | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.glyphs = glyph_sets.choose()
+        super().__init__(state, watch, wanted_pane or Pane())
         self.live = Live()
         self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
-        self._state = state
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message)
-        self._watch = watch
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
@@ -151,7 +148,7 @@ class TraceApp(App[None]):
             self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
-        changed = self.shown.add(message.spans)
+        changed = self.board.take(message.spans)
         if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
             gc.freeze()
@@ -202,7 +199,8 @@ class TraceApp(App[None]):
         """Call the user when there is a reason."""
         if self._calling is not None:
             history = self.board.filling and self._chosen
-            self._calling.look(self.shown, time.time_ns(), history=history)
+            seen = self.shown if self.board.held is None else ShownSession("", self.glyphs, self.live)
+            self._calling.look(seen, time.time_ns(), history=history)
 
     def _warn(self, text: str) -> None:
         self.notify(text, severity="warning", timeout=10, markup=False)
@@ -213,7 +211,7 @@ class TraceApp(App[None]):
         """Show the newest session, unless the user looks at another one or that one is still at work."""
         newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
         self.board.others = newest not in (None, self.shown.id)
-        if newest is None or newest == self.shown.id or self._chosen:
+        if newest is None or newest == self.shown.id or self._chosen or self.board.held is not None:
             return
         if not self.shown.id:
             self._show_first(newest)

@@ -26,8 +26,9 @@ VIEWS = (
 
 
 def footer(
-    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool
-) -> FooterData:
+    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool,
+    paused: bool = False,
+) -> FooterData:  # fmt: skip
     """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
     marks = {"commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
@@ -40,4 +41,5 @@ def footer(
         following=following,
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
         spoken=others or view in own,
+        paused=paused,
     )
