@@ -19,6 +19,7 @@ from hermes_tui.model.windows import Windows
 from hermes_tui.settings import Attention, Pane
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.beside import beside, elsewhere
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
@@ -209,13 +210,18 @@ class TraceApp(Hands):
 
     def _turn_to_newest(self) -> None:
         """Show the newest session, unless the user looks at another one or that one is still at work."""
-        newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        ours = beside(self.live, self._folders, time.time_ns())
+        newest = ours or directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        self._newest = newest
         self.board.others = newest not in (None, self.shown.id)
         if newest is None or newest == self.shown.id or self._chosen or self.board.held is not None:
             return
         if not self.shown.id:
             self._show_first(newest)
-        elif self.board.trace_tree.following and self.shown.status() != "running":
+        elif self.board.trace_tree.following and (
+            self.shown.status() != "running"
+            or (ours is not None and elsewhere(self.live, self.shown.id, self._folders))
+        ):
             self._show_now(newest)
 
     def _show_first(self, newest: str) -> None:

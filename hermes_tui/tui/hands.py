@@ -6,6 +6,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rich.terminal_theme import TerminalTheme
@@ -20,8 +21,10 @@ from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.settings import Pane
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui import memory, mlflow_page, themes
+from hermes_tui.tui.beside import own_folders
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.clipboard import Clipboard, amount
+from hermes_tui.tui.exports import save_session
 from hermes_tui.tui.extracts import Extract, about, output
 from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.palette import Actions
@@ -54,6 +57,7 @@ class Hands(App[None]):
         self._state = state
         self._watch = watch
         self._copies = Clipboard(state, wanted.copy)
+        self._folders = own_folders() if wanted.beside == "auto" else frozenset[str]()
         for look in themes.LOOKS.values():
             self.register_theme(look.theme)
         self.set_reactive(
@@ -176,6 +180,21 @@ class Hands(App[None]):
         shown = await asyncio.to_thread(mlflow_page.show, page)
         self._say(f"Opening {page}" if shown else f"No browser here. MLflow shows it at {page}", _LONG_S)
 
+    # --- files
+
+    def export_session(self) -> None:
+        """Write the session that is shown into a file of its own."""
+        if session := self.board.shown.id:
+            self._work(self._export(session))
+
+    async def _export(self, session: str) -> None:
+        path, count = await asyncio.to_thread(save_session, self._state, session, Path.cwd())
+        if count:
+            said = f"{count:,} request{'s' if count != 1 else ''}, with all prompts and outputs"
+            self._say(f"Exported to {path}: {said}", _LONG_S)
+        else:
+            self._say("No span of this session has come: there is nothing to export.")
+
     # --- what all need
 
     def action_command_palette(self) -> None:
@@ -194,7 +213,11 @@ class Hands(App[None]):
             (f"Theme: {look.title}", "Remembered", lambda name=name: self.use_theme(name))
             for name, look in themes.LOOKS.items()
         ]
-        return [("Copy the MLflow address", "Of the trace at the cursor", self.copy_address), *looks]
+        return [
+            ("Copy the MLflow address", "Of the trace at the cursor", self.copy_address),
+            ("Export the session", "As OTLP JSON, into a new file in this folder", self.export_session),
+            *looks,
+        ]
 
     def _work(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that reads or writes files, and say when it fails."""

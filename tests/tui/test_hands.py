@@ -438,6 +438,57 @@ async def test_another_session_ends_the_pause_and_none_is_forced(state: StateDir
         assert stage.app.board.held is None
 
 
+# ---- an export
+
+
+async def test_the_session_is_exported_and_nothing_written_over(
+    state: StateDir, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "../a b/\x1b"
+    play(*wire_turn(0, session=name))
+    play(*wire_turn(1, session="another"))
+    file, second = tmp_path / "hermes-_a_b_.otlp.jsonl", tmp_path / "hermes-_a_b_-2.otlp.jsonl"
+    async with pane(state) as stage:
+        await stage.shows("another")
+        await stage.press("left_square_bracket")
+        await stage.until(lambda: stage.app.shown.id == name and stage.app.shown.totals.spans)
+        await palette(stage, "Export the")
+        await stage.press("enter")
+        await stage.says(f"Exported to {file}: 1 request, with all prompts")
+        kept = file.read_bytes()
+        stage.app.export_session()
+        await stage.says(str(second))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_bytes() == kept == second.read_bytes()
+    spans = [
+        span
+        for line in file.read_text().splitlines()
+        for resource in json.loads(line)["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
+    assert len(spans) == len(wire_turn(0))
+
+
+async def test_an_export_that_fails_leaves_nothing(
+    state: StateDir, play: Play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    play(*wire_turn(0))
+    async with pane(state) as stage:
+        await stage.shows("echo 0.0")
+        monkeypatch.setattr("hermes_tui.journal.export.export", lambda *_: iter(()))
+        stage.app.export_session()
+        await stage.says("nothing to export")
+        assert not list(folder.iterdir())
+        folder.rmdir()
+        stage.app.export_session()
+        await stage.says("No such file or directory")
+
+
 # ---- and with settings of its own
 
 
