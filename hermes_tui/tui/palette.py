@@ -58,6 +58,7 @@ class Actions(Provider):
         for title, about, command in app.more_commands():
             yield _Entry(neutral.line(title), about, command)
 
-    def _order(self, entry: tuple[str, ActiveBinding]) -> tuple[bool, bool]:
-        """The pane's own first, as they were declared, then those of what has the focus."""
-        return entry[1].node is not self.app, entry[1].binding.priority
+    def _order(self, entry: tuple[str, ActiveBinding]) -> tuple[bool, bool, bool]:
+        """The views, the pane's other commands as they were declared, then those of what has the focus."""
+        node, binding = entry[1].node, entry[1].binding
+        return binding.action == "quit", node is not self.app, not binding.action.startswith("view(")

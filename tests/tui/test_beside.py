@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,11 +23,9 @@ NOW = SECOND * 1_000_000
 HOUR = 3_600 * SECOND
 
 
-def row(
-    name: str, cwd: str | None, ago_s: int = 1, *, parent: str | None = None, at: int = NOW
-) -> SessionRow:
+def row(name: str, cwd: str | None, ago_s: int = 1, *, at: int = NOW, **said: Any) -> SessionRow:
     begun = at - ago_s * SECOND
-    return SessionRow("h", begun, name, cwd=cwd, parent=parent, started_ns=begun, heard_ns=begun)
+    return SessionRow("h", begun, name, cwd=cwd, started_ns=begun, heard_ns=begun, **said)
 
 
 @pytest.mark.parametrize(
