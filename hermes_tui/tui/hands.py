@@ -9,7 +9,6 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.terminal_theme import TerminalTheme
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
@@ -64,7 +63,6 @@ class Hands(App[None]):
             App.theme, themes.first(wanted.theme, memory.recall(state).get("theme"), os.environ)
         )
         self.stylesheet.set_variables(self.get_css_variables())
-        self._follow_theme()
 
     # --- themes
 
@@ -72,18 +70,18 @@ class Hands(App[None]):
         """Textual reads the style sheet once before it knows of any theme of ours."""
         return dict(themes.LOOKS["dark"].theme.variables)
 
-    @property
-    def ansi_theme(self) -> TerminalTheme:
-        """What colours with names are."""
-        look = themes.LOOKS.get(self.theme)
-        return look.names if look is not None else super().ansi_theme
-
     def get_line_filters(self) -> Sequence[LineFilter]:
         # Textual follows NO_COLOR with greys, and for as long as it runs.
         filters = [each for each in super().get_line_filters() if not isinstance(each, Monochrome)]
         return [*filters, NoColor()] if self.theme == themes.PLAIN else filters
 
+    def on_mount(self) -> None:
+        self._follow_theme()
+
     def _follow_theme(self) -> None:
+        """Take along what a theme of Textual's does not hold."""
+        look = themes.LOOKS.get(self.theme, themes.LOOKS["dark"])
+        self.ansi_theme_dark = self.ansi_theme_light = look.names
         self.no_color = self.theme == themes.PLAIN
         self.set_class(self.no_color, "-plain")
 

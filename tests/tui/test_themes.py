@@ -7,9 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 from rich.color import Color as RichColor
+from rich.segment import Segment
+from rich.style import Style
 from textual.color import Color
 from textual.constants import DIM_FACTOR
 from textual.pilot import Pilot
+from textual.strip import Strip
 from textual.widget import Widget
 
 from hermes_tui.journal.files import StateDir
@@ -132,7 +135,19 @@ async def test_a_theme_is_remembered(state: StateDir) -> None:
         assert app.theme == "dark"
         await show(app, pilot, "light")
         wait_for(lambda: memory.recall(state).get("theme") == "light")
-    assert TraceApp(state).theme == "light"
+    again = TraceApp(state)
+    async with again.run_test(size=(60, 20)) as pilot:
+        await pilot.pause()
+        assert again.theme == "light"
+        paper = Color.parse(again.theme_variables["background"])
+        drawn = [each.style for strip in again.screen._compositor.render_strips(again.size) for each in strip]
+        assert any(style and style.bgcolor == paper.rich_color for style in drawn)
+        (named,) = Strip([Segment("x", Style(color="green"))]).apply_filter(
+            again.get_line_filters()[0], paper
+        )
+        assert named.style is not None
+        assert named.style.color is not None
+        assert contrast(Color.from_rich_color(named.style.color), paper) >= 4.5
     assert TraceApp(state, wanted_pane=Pane(theme="contrast")).theme == "contrast"
     assert state.pane.stat().st_mode & 0o777 == 0o600
 
