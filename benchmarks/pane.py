@@ -191,8 +191,8 @@ def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, 
     newest = f"pattern-{traffic.serial}-".encode()
     figures.first_paint = terminal.wait_for(newest) - terminal.begin
     terminal.quiet(1.5)
-    for _ in range(rounds):
-        figures.key.append(terminal.press(b"k"))
+    for number in range(rounds):
+        figures.key.append(terminal.press(b"k" if number % 2 == 0 else b"j"))
         while terminal.read(0.03):
             pass
     terminal.write(b"f")  # follow the newest again

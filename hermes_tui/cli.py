@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, listing, now
+from hermes_tui.commands import delivery, doctor, listing, now
 from hermes_tui.commands.beside import goes_on, open_beside, with_split
 from hermes_tui.commands.common import (
     fail,
@@ -31,6 +31,7 @@ from hermes_tui.commands.common import (
     with_session,
     with_state_dir,
 )
+from hermes_tui.commands.setup import setup
 from hermes_tui.journal.files import StateDir, StateError
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def open_pane(flags: dict[str, Any], split: str | None = None) -> None:
     if split is not None:
         open_beside(split, own)
         return
-    code = run_pane(launcher.state, supervisor=launcher, chosen=chosen)
+    code = run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags)
     words = goes_on(launcher.find(), flags.get("state_dir"))
     if words and code == 0:
         click.echo(words)
@@ -85,14 +86,20 @@ def open_pane(flags: dict[str, Any], split: str | None = None) -> None:
 
 
 def run_pane(
-    state: StateDir, *, supervisor: Any, chosen: Settings | None = None, watch: Watch | None = None
+    state: StateDir,
+    *,
+    supervisor: Any,
+    chosen: Settings | None = None,
+    flags: dict[str, Any] | None = None,
+    watch: Watch | None = None,
 ) -> int:
     """Show the pane until it is left; the exit status. Without settings nobody is called, and Hermes' files
-    are left alone but for what `watch` watches.
+    are left alone but for what `watch` watches. `flags` are what the doctor must know, too.
     """
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
     from hermes_tui.tui.app import TraceApp
+    from hermes_tui.tui.examination import Examination
 
     if chosen is None:
         app = TraceApp(state, supervisor=supervisor, watch=watch)
@@ -105,6 +112,7 @@ def run_pane(
             attention=chosen.attention,
             windows=lambda: known(chosen),
             wanted_pane=chosen.pane,
+            examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
         )
     app.run()
     return app.return_code or 0
@@ -333,6 +341,8 @@ for each in (
     delivery.verify,
     delivery.retry,
     delivery.purge,
+    doctor.doctor,
     now.now,
+    setup,
 ):
     main.add_command(each)

@@ -179,6 +179,50 @@ def print_retried(record: Record) -> None:
         console.print(Text(neutral.line(reason)), soft_wrap=True)
 
 
+_VERDICTS = {"ok": ("✓", "green"), "warn": ("!", "yellow"), "bad": ("✗", "red"), "unknown": ("?", "dim")}
+_NAME_CELLS = 16
+
+
+def print_examined(record: Record, *, verbose: bool) -> None:
+    """What `doctor` found, under MLflow's headings; proof and way out of all that is not well."""
+    console = _console()
+    for group in record["groups"]:
+        console.print(Text(group, "bold"))
+        for each in record["findings"]:
+            if each["group"] == group:
+                _print_finding(console, each, verbose=verbose)
+        console.print()
+    for done in record["fixed"]:
+        console.print(Text(f"fixed: {neutral.line(done)}"), soft_wrap=True)
+    bad, warn = record["bad"], record["warn"]
+    said = (
+        "Nothing is wrong." if not bad else f"{_counted(bad, 'thing')} {'is' if bad == 1 else 'are'} wrong."
+    )
+    said += f" {_counted(warn, 'warning')}." if warn else ""
+    said += f" First: {neutral.line(record['first_fix'])}" if record["first_fix"] else ""
+    console.print(Text(said, "bold"), soft_wrap=True)
+
+
+def _print_finding(console: Console, each: Record, *, verbose: bool) -> None:
+    mark, style = _VERDICTS[each["verdict"]]
+    line = Text.assemble(
+        (f"  {mark} ", style), f"{each['name']:<{_NAME_CELLS}} ", neutral.line(each["finding"])
+    )
+    console.print(line, soft_wrap=True)
+    well = each["verdict"] == "ok"
+    if each["proof"] and (verbose or not well):
+        console.print(Text(f"      proof  {neutral.line(each['proof'])}", "dim"), soft_wrap=True)
+    if (fix := each["fix"]) is None or well:
+        return
+    console.print(Text(f"      fix    {neutral.line(fix['says'])}"), soft_wrap=True)
+    for command in fix["commands"]:
+        console.print(Text(f"             $ {neutral.line(command)}"), soft_wrap=True)
+    if fix["lines"]:
+        console.print(Text(f"             in {neutral.line(fix['file'] or '')}:"), soft_wrap=True)
+        for text in neutral.block(fix["lines"]).rstrip("\n").split("\n"):
+            console.print(Text(f"               {text}"), soft_wrap=True)
+
+
 def forgetting(record: Record) -> str:
     """What `purge` forgets, in words."""
     parts = [_counted(record["requests"], "request"), _counted(record["spans"], "span")]

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 import platformdirs
 
+from hermes_tui.layers import leaves, merge, nested
+
 APP = "hermes-trace-tui"
 HTTP_PORT = 4318
 GRPC_PORT = 4317
@@ -31,7 +33,10 @@ class SettingsError(Exception):
 
 
 class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The destination. `experiment` is an id; the sender's own headers win over all of this."""
+    """The destination. `experiment` is an id; the sender's own headers win over all of this.
+
+    Without `forward` nothing is sent there: another sends, and what arrives is only read back.
+    """
 
     url: str | None = None
     experiment: str | None = None
@@ -39,6 +44,7 @@ class MLflow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     password: str | None = None
     token: str | None = None
     workspace: str | None = None
+    forward: bool = True
 
     def __repr__(self) -> str:
         url = self.url and re.sub(r"//[^/]*@", "//", self.url)  # never the credentials
@@ -182,6 +188,7 @@ _ENVIRONMENT = {
     "MLFLOW_TRACKING_PASSWORD": ("mlflow", "password"),
     "MLFLOW_TRACKING_TOKEN": ("mlflow", "token"),
     "MLFLOW_WORKSPACE": ("mlflow", "workspace"),
+    "HERMES_TRACE_FORWARD": ("mlflow", "forward"),
 }
 
 
@@ -216,11 +223,11 @@ def load(
     layers.append((str(file), document))
     for name, path in _ENVIRONMENT.items():
         if environment.get(name) and (destination or path[0] != "mlflow"):
-            layers.append((f"environment variable {name}", _nested(path, environment[name])))
+            layers.append((f"environment variable {name}", nested(path, environment[name])))
     for name, value in (flags or {}).items():
         if value is not None:
             flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
-            layers.append((flag, _nested(name.split("."), value)))
+            layers.append((flag, nested(name.split("."), value)))
     merged: dict[str, Any] = {}
     for source, layer in layers:
         layer = _spelled_out(layer)
@@ -228,7 +235,7 @@ def load(
         for one, other in (("token", "token_file"), ("token_file", "token")):
             if layer.get(one) is not None:
                 merged.pop(other, None)  # the stronger source decides where the token comes from
-        _merge(merged, layer)
+        merge(merged, layer)
     if mistakes:
         raise SettingsError("\n".join(mistakes))
     settings = msgspec.convert(merged, Settings, strict=False)
@@ -272,9 +279,9 @@ def _yaml_problem(error: Exception) -> str:
 def _check(source: str, layer: dict[str, Any]) -> list[str]:
     """One line per mistake: each value is checked by itself, so that one does not hide the next."""
     mistakes = []
-    for path, value in _leaves(layer):
+    for path, value in leaves(layer):
         try:
-            checked = msgspec.convert(_nested(path, value), Settings, strict=False)
+            checked = msgspec.convert(nested(path, value), Settings, strict=False)
         except msgspec.ValidationError as error:
             name = ".".join(path)
             text = str(error).split(" - at")[0] + _choices(path)
@@ -406,31 +413,3 @@ def _without_userinfo(mlflow: MLflow) -> MLflow:
         return msgspec.structs.replace(mlflow, url=plain)
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     return msgspec.structs.replace(mlflow, url=plain, username=username, password=password)
-
-
-def _leaves(layer: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found: list[tuple[tuple[str, ...], Any]] = []
-    for name, value in layer.items():
-        path = (*above, str(name))
-        if isinstance(value, dict) and value:
-            found += _leaves(value, path)
-        elif value is not None:
-            found.append((path, value))
-    return found
-
-
-def _nested(path: tuple[str, ...] | list[str], value: Any) -> dict[str, Any]:
-    for name in reversed(path):
-        value = {name: value}
-    return dict(value)
-
-
-def _merge(into: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    for name, value in layer.items():
-        if isinstance(value, dict):
-            below = into.setdefault(str(name), {})
-            if isinstance(below, dict):
-                _merge(below, value)
-                continue
-        if value is not None:
-            into[str(name)] = value

@@ -154,6 +154,11 @@ class FakeMLflow(Destination):
             return self._whole(query.get("trace_ids", []))
         if path.endswith("/api/3.0/mlflow/traces/get") and taken.method == "GET":
             return self._one(query["trace_id"][0])
+        if path.endswith("/mlflow/traces/delete-traces") and taken.method == "POST":
+            gone = self._known(json.loads(taken.body)["request_ids"])
+            for trace_id, _ in gone:
+                del self._traces[trace_id]
+            return _json({"traces_deleted": len(gone)})
         if path.endswith("/mlflow/experiments/get") and taken.method == "GET":
             return self._experiment(query["experiment_id"][0])
         return Reply(404, b"<!doctype html>\n<title>404 Not Found</title>", {"Content-Type": "text/html"})

@@ -363,31 +363,42 @@ class Destination:
 
 # ---- MLflow
 
+MLFLOW_PYTHON = os.environ.get("HERMES_TRACE_TEST_MLFLOW_PYTHON") or sys.executable
+"""The Python that has MLflow; asked now, because tests do not see the variable."""
+
 
 class MLflowServer:
     """A real MLflow with a SQLite store below `folder`."""
 
     _START_S = 180.0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *flags: str,
+        store: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        port: int = 0,
+    ) -> None:
         self._log = folder / "mlflow.log"
         self.store = folder / "mlflow.db"
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            free.bind(("127.0.0.1", port))
             self.port = free.getsockname()[1]
-        python = os.environ.get("HERMES_TRACE_TEST_MLFLOW_PYTHON") or _MLFLOW_PYTHON
-        command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
-        command += ["--backend-store-uri", f"sqlite:///{self.store}", "--workers", "1"]
-        command += ["--artifacts-destination", str(folder / "artifacts")]
-        environment = clean_environment(
+        command = [MLFLOW_PYTHON, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port)]
+        command += ["--backend-store-uri", store or f"sqlite:///{self.store}", "--workers", "1"]
+        command += ["--artifacts-destination", str(folder / "artifacts"), *flags]
+        said = clean_environment(
             MLFLOW_DISABLE_TELEMETRY="true",
             DO_NOT_TRACK="true",
             MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false",  # seven more processes that no test needs
+            **(environment or {}),
         )
         with self._log.open("wb") as stream:
             self._process = subprocess.Popen(
                 command,
-                env=environment,
+                env=said,
                 stdin=subprocess.DEVNULL,
                 stdout=stream,
                 stderr=stream,
@@ -417,9 +428,10 @@ class MLflowServer:
     def said(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")[-5000:]
 
-    def call(self, path: str, document: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def call(self, path: str, document: Mapping[str, Any] | None = None, **headers: str) -> dict[str, Any]:
         """GET, or POST of a document; the JSON answer. Fails with the server's log."""
-        request = urllib.request.Request(f"{self.url}{path}", headers={"Content-Type": "application/json"})
+        said = {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(f"{self.url}{path}", headers=said)
         if document is not None:
             request.data = json.dumps(document).encode()
         try:
@@ -440,5 +452,4 @@ class MLflowServer:
         psutil.wait_procs(family, DEADLINE_S)
 
 
-_MLFLOW_PYTHON = sys.executable
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -13,6 +13,8 @@ import pytest
 
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.span import Delivery
+from hermes_tui.relay.experiments import Experiment, Server, Unavailable
+from hermes_tui.settings import MLflow
 from tests.processes import (
     MLflowServer,
     RelayProcess,
@@ -195,3 +197,15 @@ def test_a_trace_deleted_in_mlflow_is_missed_and_brought_back(
     for trace in {key[0] for key in wanted}:
         assert read_back(mlflow, trace) == {key for key in wanted if key[0] == trace}
     assert relay.stop() == 0
+
+
+def test_experiments_of_a_real_mlflow(mlflow: MLflowServer) -> None:
+    server = Server(MLflow(url=mlflow.url), {})
+    number = server.create("set up / übung")
+    assert server.by_name("set up / übung") == Experiment(number, "set up / übung", "active")
+    assert server.find(number) == server.by_id(number)
+    assert server.find("no such") is None
+    assert server.by_id("987654321") is None
+    assert number in [each.experiment_id for each in server.newest()]
+    with pytest.raises(Unavailable, match="already exists"):
+        server.create("set up / übung")

@@ -24,6 +24,7 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE wishes (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
         "kind TEXT NOT NULL, argument TEXT NOT NULL, made_ns INTEGER NOT NULL)",
     ),
+    ("CREATE TABLE notes (name TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, document TEXT NOT NULL)",),
 )
 """What each version of the schema adds; the file's `user_version` counts the steps that it has seen."""
 
@@ -105,6 +106,20 @@ class Desk:
         """The newest wishes, the oldest of them first."""
         with self._clear_errors():
             return _wishes(self._connection)
+
+    def keep(self, name: str, document: dict[str, Any]) -> None:
+        """Keep a small document under a name, in place of the one before."""
+        row = (name, time.time_ns(), json.dumps(document))
+        with self._clear_errors(), _transaction(self._connection) as connection:
+            connection.execute("INSERT OR REPLACE INTO notes (name, at_ns, document) VALUES (?, ?, ?)", row)
+
+    def kept(self, name: str) -> tuple[int, dict[str, Any]] | None:
+        """A document and when it was kept (ns since the epoch); None when there is none."""
+        with self._clear_errors():
+            row = self._connection.execute(
+                "SELECT at_ns, document FROM notes WHERE name = ?", (name,)
+            ).fetchone()
+        return None if row is None else (row[0], _object(row[1]))
 
     def replaced(self) -> bool:
         """Whether the file that was opened is no longer the desk: nobody reads what is written here."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from hermes_tui.model.span import UNDELIVERED, Delivery, Kind, Role, Span, Statu
 if TYPE_CHECKING:
     from hermes_tui.otlp.codec import Detail
 
+PROBE = "hermes-trace-doctor-"
+"""How the sessions of the doctor's probe spans begin: no work of Hermes', and gone again soon."""
+
 _COLUMNS = (
     "revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, "
     "request, position, facts"
@@ -32,6 +36,17 @@ _ROLES = {role.value: role for role in Role}
 _STATUSES = tuple(Status)
 _DELIVERIES = tuple(Delivery)
 _UNDELIVERED = ", ".join(str(each.value) for each in UNDELIVERED)
+_SHARED = (
+    "session",
+    "model",
+    "provider",
+    "platform",
+    "tool",
+    "cwd",
+    "outcome",
+    "finish_reason",
+    "final_status",
+)
 _decode = msgspec.msgpack.Decoder().decode
 
 
@@ -126,20 +141,21 @@ class Reader:
         return self._spans("WHERE revision > ? ORDER BY revision LIMIT ?", (revision, _PAGE))
 
     def recent_sessions(self, limit: int = 500) -> list[SessionRow]:
-        """Sessions with the newest arrival first; traces without a session stand for themselves."""
+        """Sessions with the newest arrival first, without probes; traces without one stand for themselves."""
         rows = self._connection.execute(
             "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name, "
-            "max(received_ns) AS newest, count(*) FROM traces GROUP BY name "
+            "max(received_ns) AS newest, count(*) FROM traces WHERE name NOT GLOB ? GROUP BY name "
             "ORDER BY newest DESC, name LIMIT ?",
-            (limit,),
+            (f"{PROBE}*", limit),
         ).fetchall()
         return [SessionRow(*row) for row in rows]
 
     def newest_session(self) -> str | None:
         """The session with the newest arrival; subagents' spans count for the session above them."""
         row = self._connection.execute(
-            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) FROM traces "
-            "ORDER BY received_ns DESC, first_ns DESC LIMIT 1"
+            "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name FROM traces "
+            "WHERE name NOT GLOB ? ORDER BY received_ns DESC, first_ns DESC LIMIT 1",
+            (f"{PROBE}*",),
         ).fetchone()
         return None if row is None else str(row[0])
 
@@ -272,17 +288,25 @@ class Reader:
 
     def _spans(self, where: str, parameters: Sequence[object]) -> list[Span]:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM spans {where}", parameters).fetchall()
-        return [_span(row) for row in rows]
+        ids: dict[bytes, bytes] = {}
+        return [_span(row, ids) for row in rows]
 
 
-def _span(row: tuple[Any, ...]) -> Span:
+def _span(row: tuple[Any, ...], ids: dict[bytes, bytes]) -> Span:
+    """`ids` are those met before: the same one is kept once, and texts that most spans share are, too. A
+    long session has 100,000 spans.
+    """
     (revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, request,
-     position, facts) = row  # fmt: skip
+     position, encoded) = row  # fmt: skip
+    facts = _decode(encoded)
+    for shared in _SHARED:
+        if (text := facts.get(shared)) is not None:
+            facts[shared] = sys.intern(text)
     return Span(
-        trace_id=trace_id,
-        span_id=span_id,
-        parent_id=parent_id,
-        name=name,
+        trace_id=ids.setdefault(trace_id, trace_id),
+        span_id=ids.setdefault(span_id, span_id),
+        parent_id=ids.setdefault(parent_id, parent_id),
+        name=sys.intern(name),
         kind=_KINDS[kind],
         role=_ROLES[role],
         status=_STATUSES[status],
@@ -292,7 +316,7 @@ def _span(row: tuple[Any, ...]) -> Span:
         request=request,
         position=position,
         revision=revision,
-        **_decode(facts),
+        **facts,
     )
 
 

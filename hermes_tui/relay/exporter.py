@@ -40,6 +40,7 @@ class ExporterState:
     """What readers are shown, kept in the journal under "exporter".
 
     `state` is none (no destination), ok, retrying or held; times are nanoseconds since the epoch.
+    Without `forwards` another sends, and what waits is only looked for there.
     """
 
     destination: str | None
@@ -48,6 +49,7 @@ class ExporterState:
     since_ns: int = 0
     last_error: str = ""
     last_error_ns: int = 0
+    forwards: bool = True
 
     def document(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -85,6 +87,8 @@ class Exporter:
 
     `on_accepted` is called after spans were marked as accepted, `tidy` when nothing is left to send.
     """
+
+    forwards = True
 
     def __init__(
         self,

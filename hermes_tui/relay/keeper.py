@@ -258,10 +258,13 @@ class Keeper:
 
     # ---- purging
 
-    async def purge(self, *, session: str | None = None, before_ns: int | None = None) -> dict[str, int]:
+    async def purge(
+        self, *, session: str | None = None, before_ns: int | None = None, erase: bool = True
+    ) -> dict[str, int]:
         """Erase a session, or all that arrived before a time, delivered or not; also from the files' bytes.
 
         Counts of requests, spans, undelivered spans and bytes. A span that comes later is a new one.
+        Without `erase` the files' bytes stay: rewriting a large journal lets senders wait for seconds.
         """
         total = Forgotten()
         spans: list[Span] = []
@@ -277,7 +280,7 @@ class Keeper:
                 self._thread.submit(finder.close)
                 self._finish(total)
             if total.requests:
-                await self._erase()
+                await (self._erase() if erase else self._shrink())
         self._late.append((time.monotonic() + _LATE_S, spans))
         log.info("purged %d requests, %d spans", total.requests, total.spans)
         return asdict(total)

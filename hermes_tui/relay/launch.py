@@ -94,6 +94,11 @@ class Launcher:
         return errors[-1] if errors else (lines[-1] if lines else "")
 
 
+def wait(state: StateDir) -> Running:
+    """The relay of a state folder once it is ready, whoever starts it just now. Raises LaunchError."""
+    return Launcher(state)._wait(None)
+
+
 @contextmanager
 def private_relay(*, play: Path | None = None, speed: float = 1.0) -> Iterator[StateDir]:
     """A relay of our own on a free port with a temporary folder; both go when this ends, however.

@@ -46,10 +46,15 @@ class Formatter(logging.Formatter):
         return "\n".join([*lines, *(f"    {_harmless(line)}" for line in more)])
 
 
-def _harmless(text: str) -> str:
+def discreet(text: str) -> str:
+    """A text from elsewhere without what looks like a credential."""
     for pattern, stand_in in _SECRETS:
         text = pattern.sub(stand_in, text)
-    return neutral.line(text)
+    return text
+
+
+def _harmless(text: str) -> str:
+    return neutral.line(discreet(text))
 
 
 class _File(RotatingFileHandler):

@@ -7,14 +7,19 @@ import psutil
 
 def holder(port: int) -> str:
     """The process that listens on a TCP port, as "name (pid 42)"; "" when it cannot be told."""
+    return listener(port)[1]
+
+
+def listener(port: int) -> tuple[int, str]:
+    """Its pid too; (0, "") when it cannot be told."""
     try:
         for connection in psutil.net_connections("tcp"):
             here = getattr(connection.laddr, "port", None) == port
             if here and connection.status == psutil.CONN_LISTEN and connection.pid:
-                return _describe(psutil.Process(connection.pid))
+                return connection.pid, _describe(psutil.Process(connection.pid))
     except psutil.Error:
-        return ""  # other users' processes, or a system that tells only root
-    return ""
+        return 0, ""  # other users' processes, or a system that tells only root
+    return 0, ""
 
 
 def _describe(process: psutil.Process) -> str:

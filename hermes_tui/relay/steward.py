@@ -39,7 +39,7 @@ class Verifies(Protocol):
 
 class Purges(Protocol):
     async def purge(
-        self, *, session: str | None = None, before_ns: int | None = None
+        self, *, session: str | None = None, before_ns: int | None = None, erase: bool = True
     ) -> Mapping[str, Any]: ...
 
 
@@ -191,7 +191,8 @@ class Steward:
             before_ns = wish.argument.get("before_ns")
             if (session is None) == (not isinstance(before_ns, int)):
                 raise WishFailed("a purge needs a session or a time")
-            return await self._keeper.purge(session=session, before_ns=before_ns)
+            erase = wish.argument.get("erase") is not False
+            return await self._keeper.purge(session=session, before_ns=before_ns, erase=erase)
         raise WishFailed(f"this relay does not know the wish {wish.kind!r}; it may be older than who asks")
 
     def _progress(self, wish: str) -> Progress:

@@ -9,6 +9,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
 from hermes_tui.relay.credentials import Credentials
 from hermes_tui.relay.exporter import Exporter
+from hermes_tui.relay.onlooker import Onlooker
 from hermes_tui.relay.outbox import Outbox
 from hermes_tui.relay.prover import Prover
 from hermes_tui.relay.sender import Sender
@@ -19,25 +20,32 @@ log = logging.getLogger(__name__)
 
 
 class Tee:
-    """Sends what the journal holds and proves that it arrived. Without an address it only says so."""
+    """Sends what the journal holds and proves that it arrived. Without an address it only says so.
+
+    Where another sends (`mlflow.forward` is off), an onlooker takes the exporter's place.
+    """
 
     def __init__(self, writer: Writer, credentials: Credentials, state: StateDir, mlflow: MLflow) -> None:
         self._credentials = credentials
         self._url = mlflow.url
         self.outbox = Outbox(state.journal)
         self._sender = Sender(mlflow, credentials) if mlflow.url else None
-        self.exporter = Exporter(
-            writer, self.outbox, self._sender, mlflow.url, on_accepted=self._accepted, tidy=self._tidy
-        )
         self.prover = Prover(
             writer,
             self.outbox,
             self._sender,
             mlflow.url,
             busy=lambda: self.exporter.draining,
-            on_lost=self.exporter.wake,
+            on_lost=lambda: self.exporter.wake(),
             tidy=self._tidy,
         )
+        self.exporter: Exporter | Onlooker
+        if mlflow.url and not mlflow.forward:
+            self.exporter = Onlooker(writer, self.outbox, self.prover, mlflow.url, tidy=self._tidy)
+        else:
+            self.exporter = Exporter(
+                writer, self.outbox, self._sender, mlflow.url, on_accepted=self._accepted, tidy=self._tidy
+            )
         self.verifier = Verifier(self.prover, self.exporter, self.outbox, state.journal, mlflow.url)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -15,6 +15,7 @@ from hermes_tui.journal.reader import NoJournal, Reader
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.relay.exporter import Exporter
 from hermes_tui.relay.mlflow import NotNow, Unreadable
+from hermes_tui.relay.onlooker import Onlooker
 from hermes_tui.relay.outbox import Outbox
 from hermes_tui.relay.prover import Prover
 
@@ -31,7 +32,12 @@ class Verifier:
     """Reads back whole sessions. `destination` None: there is nowhere to read from."""
 
     def __init__(
-        self, prover: Prover, exporter: Exporter, outbox: Outbox, journal: Path, destination: str | None
+        self,
+        prover: Prover,
+        exporter: Exporter | Onlooker,
+        outbox: Outbox,
+        journal: Path,
+        destination: str | None,
     ) -> None:
         self._prover, self._exporter, self._outbox = prover, exporter, outbox
         self._journal, self._destination = journal, destination
@@ -59,7 +65,7 @@ class Verifier:
     async def _sent(self, session: str | None) -> None:
         """Until nothing of it is queued, or the destination does not take it, or for a while."""
         deadline = time.monotonic() + _PATIENCE_S
-        while self._exporter.state.state == "ok" and time.monotonic() < deadline:
+        while self._exporter.forwards and self._exporter.state.state == "ok" and time.monotonic() < deadline:
             if not await asyncio.to_thread(self._any_queued, session):
                 return
             await asyncio.sleep(_POLL_S)  # the marks are made in another thread, by whoever is first

@@ -24,10 +24,13 @@ from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
+from hermes_tui.tui.examination import Examination
+from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
 from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
     DeliveryMoved,
+    FactsArrived,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
@@ -43,6 +46,7 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.screens.doctor import DoctorScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
@@ -50,7 +54,7 @@ from hermes_tui.tui.supervision import Supervision, mismatch
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
-from hermes_tui.tui.widgets.empty import watched_words
+from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.usage_view import UsageView
@@ -61,7 +65,7 @@ _RECENT_NS = 3600 * 10**9
 
 class TraceApp(Hands):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
-    alone; else it is closed in the end. `attention` None: nobody is called.
+    alone; else it is closed in the end. `attention` None: nobody is called. `examination` None: no doctor.
     """
 
     CSS_PATH = "app.tcss"
@@ -76,6 +80,7 @@ class TraceApp(Hands):
         Binding("s", "sessions", "Sessions"),
         Binding("left_square_bracket", "session(1)", "Older session"),
         Binding("right_square_bracket", "session(-1)", "Newer session"),
+        Binding("d", "doctor", "What the doctor found"),
         Binding("w", "raw", "Wrappers and placeholders"),
         Binding("x", "full", "More of long values"),
         Binding("tab", "side", "To the details and back", priority=True),
@@ -87,6 +92,7 @@ class TraceApp(Hands):
     def __init__(
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
+        examination: Examination | None = None,
         windows: Callable[[], Windows] = Windows, wanted_pane: Pane | None = None,
     ) -> None:  # fmt: skip
         super().__init__(state, watch, wanted_pane or Pane())
@@ -94,8 +100,10 @@ class TraceApp(Hands):
         self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
+        self._examination = examination
         self._wanted = wanted
-        self._feed = Feed(state.journal, self.post_message)
+        self._feed = Feed(state.journal, self.post_message, paced=True)
+        self._facts = FactsFeed(state.journal, self.post_message)
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
@@ -105,7 +113,8 @@ class TraceApp(Hands):
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
-        self.board = Board(self.glyphs, self.live, self._reading, self._watched)
+        empty = Empty(self._watched, state, id="empty")
+        self.board = Board(self.glyphs, self.live, self._reading, empty)
         self._main: Screen[Any]
 
     @property
@@ -128,16 +137,20 @@ class TraceApp(Hands):
         if self._supervision is not None:
             self._supervision.start()
         self.set_interval(_CLOCK_S, self.board.tick)
+        self.set_interval(_CLOCK_S, self._list_sessions)
         self.board.show_footer()
 
     def on_unmount(self) -> None:
         self._feed.stop()
+        self._facts.stop()
         if self._records is not None:
             self._records.stop()
         if self._supervision is not None:
             self._supervision.stop()
         if self._calling is not None:
             self._calling.stop()
+        if self._examination is not None:
+            self._examination.stop()
         self._reading.close()
 
     # --- what arrives
@@ -156,6 +169,7 @@ class TraceApp(Hands):
         if changed or message.fresh:
             self.board.update()
         self.board.filling = not message.complete
+        self.call_after_refresh(self._feed.go_on)
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)
 
@@ -195,6 +209,10 @@ class TraceApp(Hands):
         self.board.empty.show(message.relay, message.trouble)
         self.board.show_header()
         self.board.show_delivery()
+
+    def on_facts_arrived(self, _: FactsArrived) -> None:
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
+            self.screen.list(self._sessions())
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
@@ -261,7 +279,14 @@ class TraceApp(Hands):
         self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
-        return directory.directory(self._journal.sessions, self.live, time.time_ns())
+        rows, facts = self._journal.sessions, self._facts.known
+        return directory.directory(rows, self.live, time.time_ns(), facts)
+
+    def _list_sessions(self) -> None:
+        """Bring the list of sessions up to date while somebody looks at it."""
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
+            self.screen.list(self._sessions())
+            self._facts.read(self._journal.sessions)
 
     # --- what the user does
 
@@ -339,8 +364,12 @@ class TraceApp(Hands):
         if found := self._sessions():
             screen = SessionsScreen(found, self.shown.id, self.glyphs, watched_words(self._watched))
             self.push_screen(screen, self._show_session)
+            self._facts.read(self._journal.sessions)
         else:
             self.notify("There are no sessions yet.", timeout=3)
+
+    def action_doctor(self) -> None:
+        self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
         owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)

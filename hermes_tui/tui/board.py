@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
-from hermes_tui.hermes.state_db import Watched
 from hermes_tui.model.live import Live
 from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
@@ -40,7 +39,7 @@ class Board(Vertical):
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, watched: list[Watched] | None) -> None:
+    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -59,7 +58,7 @@ class Board(Vertical):
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
-        self.empty = Empty(watched, id="empty")
+        self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")
@@ -195,10 +194,10 @@ class Board(Vertical):
 
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
-        key, screen = self.rows.cursor, self.app.screen
-        if key is None:
+        key, screens = self.rows.cursor, self.app.screen_stack
+        if key is None or not screens:  # there is none left while the pane closes
             return
-        if isinstance(screen, DetailsScreen):
+        if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
                 self._reading.show(screen, key, self.shown)
         elif self.wide:

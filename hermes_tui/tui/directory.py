@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from hermes_tui.journal.reader import SessionRow
-from hermes_tui.model.doing import Doing, doing
+from hermes_tui.model.doing import doing
 from hermes_tui.model.live import Live, LiveSession
+from hermes_tui.model.sessions import Session
 
 _LISTED = 200  # sessions of Hermes' records that are listed
+_WORDS = {"tool": "running", "model": "running", "approval": "waits for you"}
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a session's spans say of it. `more`: it has traces that were not read."""
+
+    status: str
+    model: str = ""
+    source: str = ""
+    turns: int = 0
+    commands: int = 0
+    failed: int = 0
+    errors: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    more: bool = False
+
+
+def facts_of(session: Session, now_ns: int, *, more: bool = False) -> Facts:
+    totals, usage = session.totals, session.totals.usage
+    return Facts(
+        session.status(now_ns), totals.model or "", totals.source or "", session.turn_count,
+        totals.commands, totals.failed_commands, totals.errors, usage.tokens, usage.cost, more,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A session: when anything last happened in it, its traces that came, and what Hermes calls it.
+    """A session: when anything last happened in it, its traces that came, and what is known of it.
 
-    `state` is what it does by Hermes' records: tool, model, approval, or idle.
+    `status` is what Hermes' records say it does now (running, waits for you), else how its newest turn
+    ended, "" when nobody knows. `depth` 1: a subagent's, below the session that it works for.
     """
 
     session: str
@@ -25,25 +52,77 @@ class Listed:
     title: str = ""
     source: str = ""
     home: str = ""
-    state: str = ""
+    model: str = ""
+    cwd: str = ""
+    status: str = ""
+    depth: int = 0
+    tokens: int = 0
+    cost: float | None = None
+    facts: Facts | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.status in _WORDS.values()
+
+    def has(self, words: Iterable[str]) -> bool:
+        """Whether all these words, in small letters, are found in what names it."""
+        text = " ".join((self.session, self.title, self.source, self.home, self.model, self.cwd)).lower()
+        return all(word in text for word in words)
 
 
-def directory(rows: Sequence[SessionRow], live: Live, now_ns: int) -> list[Listed]:
-    """Every session of the user's, the one active last first. Subagents' are not listed by themselves."""
+def directory(
+    rows: Sequence[SessionRow], live: Live, now_ns: int, facts: Mapping[str, Facts] | None = None
+) -> list[Listed]:
+    """Every session, the user's that was active last first, subagents' below the one they work for."""
+    known = facts or {}
     traced = {row.session: row for row in rows}
     recorded = _recorded(live)
-    found = []
-    for name in dict.fromkeys([*traced, *(part.id for part in recorded[:_LISTED])]):
-        row, part = traced.get(name), live.session(name)
-        active = max(row.received_ns if row is not None else 0, part.active_ns if part is not None else 0)
-        listed = Listed(name, active, row.traces if row is not None else 0)
-        found.append(listed if part is None else _told(listed, part, doing(live, name, now_ns)))
-    return sorted(found, key=lambda each: (-each.active_ns, each.session))
+    names = dict.fromkeys([*traced, *(part.id for part in recorded[:_LISTED])])
+    tops = [_listed(name, traced.get(name), live, now_ns, known.get(name)) for name in names]
+    tops.sort(key=lambda each: (-each.active_ns, each.session))
+    return [each for top in tops for each in (top, *_below(top, live, now_ns, known))]
 
 
-def _told(listed: Listed, part: LiveSession, does: Doing) -> Listed:
-    title, source = (part.row.title, part.row.source) if part.row is not None else (None, None)
-    return replace(listed, title=title or "", source=source or "", home=part.home, state=does.state.value)
+def _below(top: Listed, live: Live, now_ns: int, known: Mapping[str, Facts]) -> Iterator[Listed]:
+    for part in live.below(top.session):
+        yield _listed(part.id, None, live, now_ns, known.get(part.id), depth=1)
+
+
+def _listed(
+    name: str, row: SessionRow | None, live: Live, now_ns: int, facts: Facts | None, *, depth: int = 0
+) -> Listed:
+    part = live.session(name)
+    noted = part.row if part is not None else None
+    sums = part.sums if part is not None else None
+    does = _WORDS.get(doing(live, name, now_ns).state.value, "") if part is not None else ""
+    end = part.turns[-1].end if part is not None and part.turns else ""
+    status = facts.status if facts is not None else ""
+    if part is not None and status in ("", "running", "unknown"):
+        status = end  # the records know whether it still runs
+    received = row.received_ns if row is not None else 0
+    return Listed(
+        session=name,
+        active_ns=max(received, part.active_ns if part is not None else 0),
+        traces=row.traces if row is not None else 0,
+        title=_text(noted.title if noted else None) or (_prompt(part) if depth else ""),
+        source=_text(noted.source if noted else None) or (facts.source if facts else ""),
+        home=part.home if part is not None else "",
+        model=(facts.model if facts else "") or _text(noted.model if noted else None),
+        cwd=_text(noted.cwd if noted else None),
+        status=does or status,
+        depth=depth,
+        tokens=(facts.tokens if facts else 0) or (sums.input_tokens + sums.output_tokens if sums else 0),
+        cost=facts.cost if facts is not None and facts.cost is not None else (sums.cost if sums else None),
+        facts=facts,
+    )
+
+
+def _text(value: str | None) -> str:
+    return value or ""
+
+
+def _prompt(part: LiveSession | None) -> str:
+    return (part.turns[0].prompt or "") if part is not None and part.turns else ""
 
 
 def newest(journal: str | None, rows: Sequence[SessionRow], live: Live) -> str | None:

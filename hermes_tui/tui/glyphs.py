@@ -35,6 +35,7 @@ class Glyphs:
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
+    here: str = "◂"
     spinner: str = "◐◓◑◒"
 
 
@@ -42,7 +43,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", spinner="|/-\\",
+    bar="=", here="<", spinner="|/-\\",
 )  # fmt: skip
 
 

@@ -139,3 +139,8 @@ class ViewChanged(Message):
 @dataclass
 class Refreshed(Message):
     """The rows of the shown session are up to date, or a second has passed."""
+
+
+@dataclass
+class FactsArrived(Message):
+    """More is known of the sessions in the list."""

@@ -101,7 +101,7 @@ class Blocks:
             for gone in self._blocks.keys() - set(order):
                 self._drop(gone)
                 self._watched.discard(gone)
-            self._lengths = [0] * len(turns)
+            self._lengths, self._ends = [0] * len(turns), []
         self._touched.clear()
         for at in places:
             self._refresh(at, order[at], turns[at], mark(at, turns[at]), build)

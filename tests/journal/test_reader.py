@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.journal.reader import NoJournal, Reader
+from hermes_tui.journal.reader import PROBE, NoJournal, Reader
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from tests.journal.folders import journal
@@ -134,6 +134,17 @@ def test_a_subagents_trace_counts_for_the_session_above(
     assert reader.newest_session() == "parent"
     assert [row.session for row in reader.recent_sessions()] == ["parent"]
     assert reader.traces_of("child") == reader.traces_of("parent") == [trace_id(0)]
+
+
+def test_a_probe_is_no_session(open_writer: OpenWriter, open_reader: OpenReader) -> None:
+    writer = open_writer()
+    store(writer, body_of(wire_span(1, session__id="Hermes")), received_ns=1)
+    store(writer, body_of(wire_span(2, trace=2, session__id=f"{PROBE}7")), received_ns=2)
+    writer.close()
+    reader = open_reader()
+    assert reader.newest_session() == "Hermes"
+    assert [row.session for row in reader.recent_sessions()] == ["Hermes"]
+    assert reader.traces_of(f"{PROBE}7") == [trace_id(2)]
 
 
 def test_a_trace_without_a_session_stands_for_itself(

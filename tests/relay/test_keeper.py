@@ -584,6 +584,16 @@ async def test_a_purged_session_is_gone_from_the_files(house: Callable[..., Hous
         assert (f"session-{name:03}".encode() in left) is bool(name % 2), name
 
 
+async def test_a_purge_that_need_not_erase_lets_nobody_wait_for_it(house: Callable[..., House]) -> None:
+    here = house(destination=None)
+    await here.receive(wordy(1, "gone"), wordy(2, "stays", trace=2))
+    here.writer.compact = lambda: pytest.fail("the journal was rewritten")  # type: ignore[method-assign]
+    found = await here.keeper.purge(session="gone", erase=False)
+    assert (found["requests"], found["spans"]) == (1, 1)
+    with Reader(here.state.journal) as reader:
+        assert [row.session for row in reader.recent_sessions()] == ["stays"]
+
+
 async def test_a_purge_leaves_the_other_spans_of_a_request_as_they_are(house: Callable[..., House]) -> None:
     here = house()
     number = await here.receive(

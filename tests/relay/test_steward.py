@@ -42,7 +42,9 @@ class Works:
             await progress(step, self.steps)
         return await self._answer("verify", session)
 
-    async def purge(self, *, session: str | None = None, before_ns: int | None = None) -> Mapping[str, Any]:
+    async def purge(
+        self, *, session: str | None = None, before_ns: int | None = None, erase: bool = True
+    ) -> Mapping[str, Any]:
         return await self._answer("purge", session or before_ns)
 
     async def _answer(self, kind: str, argument: Any) -> Mapping[str, Any]:

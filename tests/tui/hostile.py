@@ -8,6 +8,7 @@ import re
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from tests.support import SECOND, wire_span
+from tests.tui.stage import Stage
 
 ESC = "\x1b"
 
@@ -194,3 +195,13 @@ def _failed(number: int, text: str, session: str) -> trace_pb2.Span:
     span.status.code = 2  # type: ignore[assignment]
     span.status.message = text
     return span
+
+
+def check(stage: Stage) -> str:
+    """No character on the screen steers anything, and every line is as wide as the screen."""
+    for strip in stage.strips():
+        assert strip.cell_length == stage.app.size.width
+        for segment in strip:
+            assert segment.control is None
+            assert OBEYED.search(segment.text) is None, ascii(segment.text)
+    return stage.text

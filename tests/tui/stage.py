@@ -23,6 +23,7 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.settings import Attention, Pane
 from hermes_tui.tui.app import TraceApp
+from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
 from hermes_tui.tui.outline import Blocks
@@ -289,13 +290,15 @@ async def pane(
     wanted: str | None = None,
     watch: Watch | None = None,
     attention: Attention | None = None,
+    examination: Examination | None = None,
     settings: Pane | None = None,
     notices: bool = False,
 ) -> AsyncIterator[Stage]:
     """A pane on the journal of `state`, on a screen of this size; with `notices` what it says pops up."""
     app = TraceApp(
-        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention, wanted_pane=settings
-    )
+        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention,
+        examination=examination, wanted_pane=settings,
+    )  # fmt: skip
     async with app.run_test(size=size, notifications=notices) as pilot:
         yield Stage(app, pilot)
 

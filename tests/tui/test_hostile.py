@@ -15,6 +15,7 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.tui.screens.details import DetailsScreen
 from tests.support import SECOND, body_of, store, trace_id
 from tests.tui import hostile
+from tests.tui.hostile import check
 from tests.tui.stage import FakeRelay, FakeSupervisor, Stage, pane
 from tests.tui.terminal import Terminal
 
@@ -26,16 +27,6 @@ def stored(state: StateDir, open_writer: Open) -> None:
     writer = open_writer()
     store(writer, body_of(*hostile.spans()), received_ns=SECOND)
     writer.set_meta("exporter", {"state": "held", "reason": hostile.ALL}).result(20)
-
-
-def check(stage: Stage) -> str:
-    """No character on the screen steers anything, and every line is as wide as the screen."""
-    for strip in stage.strips():
-        assert strip.cell_length == stage.app.size.width
-        for segment in strip:
-            assert segment.control is None
-            assert hostile.OBEYED.search(segment.text) is None, ascii(segment.text)
-    return stage.text
 
 
 async def settled(stage: Stage) -> None:

@@ -114,6 +114,19 @@ def test_only_the_newest_turn_is_open() -> None:
     assert "  ? denied: rm -rf /srv/lab/" in lines_of(shown.tree)
 
 
+def test_a_session_that_was_purged_while_it_was_shown_has_no_rows() -> None:
+    shown = show(turn_with(1), now_ns=NOW)
+    assert len(shown.tree) == len(shown.commands) + 1 > 1
+    shown.begin()
+    shown.refresh(NOW)
+    assert (len(shown.tree), len(shown.commands)) == (0, 0)
+    with pytest.raises(IndexError, match=r"^0$"):
+        shown.tree.row(0)
+    shown.add(turn_with(2))
+    shown.refresh(NOW)
+    assert rows_of(shown.tree)[0].text == "turn 2"
+
+
 def test_turns_nested_by_an_interrupt_become_turns_of_their_own() -> None:
     """After Ctrl-C the next turns join the same trace below an agent span whose llm span never comes."""
     shown = show(spans_until("interrupted"))

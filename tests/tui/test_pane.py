@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 
 import pytest
@@ -16,7 +15,6 @@ from hermes_tui.tui.app import TraceApp
 from hermes_tui.tui.messages import SpansArrived
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import HelpScreen, key_names
-from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.row_list import RowList
@@ -558,26 +556,6 @@ async def test_brackets_go_through_the_sessions(state: StateDir, play: Play) -> 
         await stage.shows("turn 2")
 
 
-async def test_the_sessions_screen_chooses_one(state: StateDir, play: Play, clock: Clock) -> None:
-    clock.now_ns = SECOND * 1_500
-    await start_sessions(play, "one", "two", "three")
-    async with pane(state) as stage:
-        await stage.until(lambda: stage.app.shown.id == "three")
-        await stage.press("s")
-        await stage.shows("Sessions, newest activity first", "● three", "two  1 trace, 24m ago")
-        lines = [line for line in stage.lines() if " ago" in line]
-        assert [re.findall(r"one|two|three", line) for line in lines] == [["three"], ["two"], ["one"]]
-        await stage.press("j", "down", "enter")
-        await stage.shows("turn 0")
-        assert stage.app.shown.id == "one"
-        assert stage.app.screen is stage.main
-        await stage.press("s")
-        assert isinstance(stage.app.screen, SessionsScreen)
-        await stage.press("escape")
-        assert stage.app.screen is stage.main
-        assert stage.app.shown.id == "one"
-
-
 # ---- keys
 
 
@@ -791,10 +769,10 @@ async def test_no_size_is_too_odd(state: StateDir, play: Play, size: tuple[int, 
 async def test_the_empty_pane_names_the_relays_real_address(state: StateDir) -> None:
     supervisor = FakeSupervisor(FakeRelay(destination="http://mlflow.example:5000"))
     async with pane(state, supervisor=supervisor) as stage:
-        await stage.shows("No spans yet", "endpoint: http://127.0.0.1:54321/v1/traces")
-        await stage.press("pagedown")
+        await stage.shows("No spans yet", "    http://127.0.0.1:54321/v1/traces")
         text = str(stage.main.query_one("#empty").children[0].render())
         assert "listening on 127.0.0.1:54321" in text
+        assert "    endpoint: http://127.0.0.1:54321/v1/traces" in text
         assert "MLflow  http://mlflow.example:5000" in text
         assert "waiting for the first span" in stage.header
 

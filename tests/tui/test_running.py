@@ -21,6 +21,8 @@ from tests.hermes_process import HermesProcess, hermes_process
 from tests.joint import Event, brought_to, joint_events
 from tests.state_player import StateEvent
 from tests.support import envelope
+from tests.tui import hostile
+from tests.tui.hostile import check
 from tests.tui.stage import NARROW, WIDE, Stage, pane, rows_of
 
 SIZES = pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
@@ -254,6 +256,30 @@ async def test_without_a_watch_nothing_is_read(state: StateDir, hermes: Hermes) 
         await stage.until(lambda: stage.app.shown.totals.spans >= 7)
         assert stage.app.shown.record is None
         assert "watching" not in stage.text
+
+
+@pytest.mark.parametrize("text", [hostile.ALL, *hostile.SEQUENCES])
+async def test_records_obey_nothing(state: StateDir, hermes: Hermes, text: str) -> None:
+    """Whatever Hermes noted: titles, prompts, commands, folders, models, what subagents are asked."""
+    text = text.replace("\x00", "")  # SQLite's texts end there
+    async with pane(state, (110, 60), watch=hermes.watch()) as stage:
+        hermes.session("s", title=text, model=text, cwd=text, profile_name=text)
+        hermes.message("s", "user", f"{text} prompt")
+        hermes.calls("s", one=f"echo {text}", two=f"rm -rf {text}")
+        hermes.session("kid", parent_session_id="s", source="subagent", title=text)
+        hermes.message("kid", "user", f"{text} goal")
+        await stage.until(lambda: len(texts(stage)) >= 5)
+        check(stage)
+        hermes.result("s", "one", text)
+        await stage.until(lambda: any(each.value == "✓" for each in rows_of(stage.app.shown.tree)))
+        check(stage)
+        await stage.press("home", "tab")
+        check(stage)
+        await stage.press("tab", "2", "up", "enter", "enter")
+        check(stage)
+        await stage.press("escape", "s")
+        await stage.until(lambda: isinstance(stage.app.screen, SessionsScreen))
+        check(stage)
 
 
 async def test_the_user_is_called_once(state: StateDir, hermes: Hermes, tmp_path: Path) -> None:

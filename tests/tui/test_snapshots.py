@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from textual.pilot import Pilot
 
+from hermes_tui.journal.checkup import Trouble, remember
+from hermes_tui.journal.desk import Desk
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import LOST
 from hermes_tui.journal.reader import Reader
@@ -157,8 +159,26 @@ def test_help_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("question_mark",))
 
 
-def test_sessions_wide(picture: Picture) -> None:
-    picture("subagent_children", size=WIDE, keys=("s",))
+async def facts_told(stage: Stage) -> None:
+    """Until the list says of every session what its spans say."""
+    await stage.until(lambda: stage.text.count(" turn,") + stage.text.count(" turns,") == 2)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_sessions(picture: Picture, size: tuple[int, int]) -> None:
+    picture("subagent_children", size=size, keys=("s",), wait=facts_told)
+
+
+def test_doctor_narrow(picture: Picture, state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hermes_tui.tui.examination.short_age", lambda _: "5m")
+    troubles = [
+        Trouble("bad", "relay", "No relay runs for this state folder", "hermes-trace-tui doctor --fix"),
+        Trouble("warn", "limits", "outputs are cut after 1,200 characters, and the exit code with them",
+                "write `tool_output_preview_max_chars: 20000` into ~/.hermes/hermes_otel.yaml"),
+    ]  # fmt: skip
+    with Desk(state) as desk:
+        remember(desk, bad=1, warn=1, first_fix="", troubles=troubles)
+    picture(None, keys=("d",), wait=_diagnosed)
 
 
 # ---- the delivery view
@@ -255,6 +275,10 @@ def test_delivery_confirmed(picture: Picture, size: tuple[int, int]) -> None:
 @SIZES
 def test_delivery_unreadable(picture: Picture, size: tuple[int, int]) -> None:
     picture("approval", size=size, delivery=Delivery.ACCEPTED, says=COLLECTOR, keys=("4",), wait=_delivery)
+
+
+async def _diagnosed(stage: Stage) -> None:
+    await stage.shows("The proofs")
 
 
 async def _listening(stage: Stage) -> None:

@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Sequence
 
 from rich.text import Text
+from textual import work
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from hermes_tui import neutral
 from hermes_tui.hermes.state_db import Watched
+from hermes_tui.journal import checkup
+from hermes_tui.journal.files import StateDir, StateError
+from hermes_tui.tui.examination import words
 from hermes_tui.tui.messages import RelayInfo
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 3.0  # at what the doctor found last
 
 
 class Empty(VerticalScroll):
-    """Setup help with the relay's real address."""
+    """Setup help with the relay's real address, and how long ago the doctor found what."""
 
-    def __init__(self, watched: Sequence[Watched] | None = None, *, id: str | None = None) -> None:
+    def __init__(self, watched: Sequence[Watched] | None, state: StateDir, *, id: str | None = None) -> None:
+        self._state = state
         self._relay: RelayInfo | None = None
         self._trouble = ""
         self._watched = watched
-        self._text = Static(setup_text(None, "", watched), markup=False)
+        self._doctor = words(None)
+        self._text = Static(setup_text(None, "", watched, self._doctor), markup=False)
         super().__init__(self._text, id=id)
+
+    def on_mount(self) -> None:
+        self.set_interval(_LOOK_S, self._look)
+        self._look()
 
     def show(self, relay: RelayInfo | None, trouble: str) -> None:
         self._relay, self._trouble = relay, trouble
-        self._text.update(setup_text(relay, trouble, self._watched))
+        self._draw()
 
     def show_watched(self, watched: Sequence[Watched] | None) -> None:
         """Say which of Hermes' homes are watched; None: that is switched off."""
         if watched != self._watched:
             self._watched = watched
-            self._text.update(setup_text(self._relay, self._trouble, watched))
+            self._draw()
+
+    def _draw(self) -> None:
+        self._text.update(setup_text(self._relay, self._trouble, self._watched, self._doctor))
+
+    @work(exclusive=True)
+    async def _look(self) -> None:
+        if not self.display:
+            return
+        try:
+            doctor = words(await asyncio.to_thread(checkup.last, self._state))
+        except StateError as error:
+            log.info("cannot look at the desk: %s", error)  # the key shows it
+            return
+        if doctor != self._doctor:
+            self._doctor = doctor
+            self._draw()
 
 
 def watched_words(watched: Sequence[Watched] | None) -> str:
@@ -47,8 +79,8 @@ def watched_words(watched: Sequence[Watched] | None) -> str:
     return "no state.db yet" if watched else "no Hermes home found"
 
 
-def setup_text(relay: RelayInfo | None, trouble: str, watched: Sequence[Watched] | None = ()) -> Text:
-    """What to write into hermes-otel's configuration, and how things stand."""
+def setup_text(relay: RelayInfo | None, trouble: str, watched: Sequence[Watched] | None, doctor: str) -> Text:
+    """How things stand, and what to do about it: the commands that help, and what they would write."""
     text = Text()
     text.append("No spans yet.\n", "bold")
     if trouble:
@@ -60,9 +92,18 @@ def setup_text(relay: RelayInfo | None, trouble: str, watched: Sequence[Watched]
         mlflow = relay.destination or "not set; start with --mlflow URL"
         text.append(f"MLflow  {neutral.line(mlflow)}\n", "dim")
     text.append(f"Hermes  {watched_words(watched)}\n", "dim")
-    text.append("\nIn hermes-otel's config, send to this relay:\n\n")
-    text.append("~/.hermes/plugins/hermes_otel/config.yaml\n", "dim")
-    text.append("($HERMES_HOME/hermes_otel.yaml from 1.0 on)\n\n", "dim")
+    text.append(f"doctor  {doctor} (d shows)\n\n", "dim")
+    text.append("hermes-trace-tui setup", "bold")
+    text.append("   points Hermes here\n")
+    text.append("hermes-trace-tui doctor", "bold")
+    text.append("  finds out why nothing comes\n\n")
+    text.append("By hand, hermes-otel's endpoint becomes\n")
+    text.append(f"    http://{address}/v1/traces\n", "bold")
+    text.append("and that of a type: mlflow backend\n")
+    text.append(f"    http://{address}\n", "bold")
+    text.append("in ~/.hermes/plugins/hermes_otel/config.yaml\n", "dim")
+    text.append("(from 1.0 on $HERMES_HOME/hermes_otel.yaml).\n", "dim")
+    text.append("If there is none yet:\n\n")
     lines = (
         "backends:",
         "  - type: otlp",
@@ -74,7 +115,5 @@ def setup_text(relay: RelayInfo | None, trouble: str, watched: Sequence[Watched]
         '      x-mlflow-experiment-id: "1"',
     )
     text.append("\n".join(lines) + "\n\n", "bold")
-    text.append("An existing type: mlflow backend only needs\n")
-    text.append(f"    endpoint: http://{address}\n\n", "bold")
     text.append("Restart Hermes and ask it something.\n")
     return text

@@ -1,0 +1,220 @@
+"""The list of sessions: what it says of each, and how one is found and chosen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hermes_tui.journal.files import StateDir
+from hermes_tui.journal.reader import Reader, SessionRow
+from hermes_tui.journal.writer import Writer
+from hermes_tui.model.live import Live
+from hermes_tui.model.state_rows import MessageRow
+from hermes_tui.model.state_rows import SessionRow as NotedRow
+from hermes_tui.tui.directory import Facts, Listed, directory
+from hermes_tui.tui.facts_feed import FactsFeed
+from hermes_tui.tui.glyphs import ASCII, UNICODE
+from hermes_tui.tui.messages import FactsArrived
+from hermes_tui.tui.screens.sessions import SessionsScreen
+from hermes_tui.tui.session_lines import session_lines
+from tests.support import SECOND, body_of, store, wait_for
+from tests.tui.conftest import Play
+from tests.tui.stage import Clock, pane, wire_command, wire_turn
+
+NOW = SECOND * 1_000
+
+
+def noted(session: str, **said: object) -> NotedRow:
+    return NotedRow(**{"home": "default", "revision": 1, "id": session, **said})  # type: ignore[arg-type]
+
+
+def asked(session: str, number: int, at_s: int) -> MessageRow:
+    return MessageRow(
+        home="default", revision=1, id=number, session=session, role="user", text=f"prompt of {session}",
+        at_ns=at_s * SECOND,
+    )  # fmt: skip
+
+
+# ---- what is known of each
+
+
+def test_sources_are_put_together() -> None:
+    live = Live()
+    live.take([
+        noted("a", title="Walk", source="cli", model="m", cwd="/srv/w", input_tokens=5, started_ns=SECOND),
+        asked("a", 1, 990),
+        noted("kid", source="subagent", parent="a", started_ns=991 * SECOND),
+        asked("kid", 2, 991),
+    ])  # fmt: skip
+    facts = {"b": Facts("failed", "gpt", "cron", turns=2, commands=3, failed=1, errors=1, tokens=1_234)}
+    found = directory([SessionRow("b", 980 * SECOND, 2)], live, NOW, facts)
+    assert [(each.session, each.depth, each.status) for each in found] == [
+        ("a", 0, "running"),
+        ("kid", 1, "running"),
+        ("b", 0, "failed"),
+    ]
+    assert (found[0].title, found[0].cwd, found[0].tokens) == ("Walk", "/srv/w", 5)
+    assert found[1].title == "prompt of kid"
+    assert (found[2].model, found[2].source, found[2].tokens) == ("gpt", "cron", 1_234)
+
+
+def test_the_records_know_better_whether_it_still_runs() -> None:
+    """The plugin's span of a killed turn never came."""
+    live = Live()
+    live.take([noted("a"), asked("a", 1, 10)])
+    long_after = 10_000 * SECOND
+    [listed] = directory([SessionRow("a", 10 * SECOND, 1)], live, long_after, {"a": Facts("running")})
+    assert not listed.running
+
+
+LISTED = Listed(
+    "20260101_1", 940 * SECOND, 2, "Walk \x1b[31m", "cli", "work", "gpt-x", "/srv", "waits for you",
+    tokens=9_200, cost=0.5, facts=Facts("running", turns=1, commands=2, failed=1, errors=2, more=True),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("listed", "glyphs", "lines"),
+    [
+        (
+            LISTED,
+            UNICODE,
+            [
+                "? Walk \u241b[31m ◂                         waits for you",
+                "  cli, work, gpt-x, over 1 turn, 2 $ ✗1, 2 errors, …",
+            ],
+        ),
+        (
+            Listed("id", 940 * SECOND, 0, source="cron", home="default", status="completed", depth=1),
+            ASCII,
+            ["  + id <                                      1m ago", "    cron"],
+        ),
+        (
+            Listed("id", 940 * SECOND),
+            UNICODE,
+            ["– id ◂                                        1m ago", "  no spans"],
+        ),
+    ],
+)
+def test_two_lines_say_what_it_is(listed: Listed, glyphs: object, lines: list[str]) -> None:
+    text = session_lines(listed, shown=True, now_s=1_000, width=52, glyphs=glyphs)  # type: ignore[arg-type]
+    assert [line.rstrip() for line in text.plain.split("\n")] == lines
+    assert all(len(line) <= 52 for line in text.plain.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [("walk gpt", True), ("srv", True), ("20260101", True), ("x y", False)]
+)
+def test_it_is_found_by_what_names_it(words: str, found: bool) -> None:
+    assert LISTED.has(words.split()) is found
+
+
+def test_facts_are_read_again_only_of_what_moved(state: StateDir, open_writer: Callable[..., Writer]) -> None:
+    writer = open_writer()
+    store(writer, body_of(*wire_turn(0, session="one")), received_ns=SECOND)
+    store(
+        writer,
+        body_of(*wire_turn(1, session="two"), wire_command(1, 9, session="two", code=3)),
+        received_ns=2,
+    )
+    posted: list[object] = []
+    feed = FactsFeed(state.journal, posted.append)
+
+    def read() -> None:
+        posted.clear()
+        with Reader(state.journal) as reader:
+            feed.read(reader.recent_sessions())
+        wait_for(lambda: any(isinstance(each, FactsArrived) for each in posted))
+
+    wait_for(lambda: _indexed(state))
+    read()
+    one, two = feed.known["one"], feed.known["two"]
+    assert (one.turns, one.commands, one.failed, one.status) == (1, 2, 0, "completed")
+    assert (two.commands, two.failed) == (3, 1)
+    store(writer, body_of(*wire_turn(2, session="two")), received_ns=3 * SECOND)
+    wait_for(lambda: _indexed(state))
+    read()
+    assert feed.known["one"] is not None
+    assert feed.known["two"].turns == 2
+    posted.clear()
+    with Reader(state.journal) as reader:
+        feed.read(reader.recent_sessions())
+    feed.stop()
+    assert posted == []
+
+
+def _indexed(state: StateDir) -> bool:
+    with Reader(state.journal) as reader:
+        done, last = reader.indexed()
+        return done == last
+
+
+# ---- on the screen
+
+
+async def start(play: Play, *names: str) -> None:
+    for number, name in enumerate(names):
+        play(*wire_turn(number, session=name, at_s=1_000 + 60 * number))
+
+
+async def test_it_chooses_one(state: StateDir, play: Play, clock: Clock) -> None:
+    await start(play, "one", "two", "three")
+    async with pane(state) as stage:
+        await stage.until(lambda: stage.app.shown.id == "three")
+        await stage.press("s")
+        await stage.shows("Sessions, newest activity first", "✓ three ◂", "1 turn, 2 $", "3, 0 running")
+        lines = [line for line in stage.lines() if " ago" in line]
+        assert [re.findall(r"one|two|three", line) for line in lines] == [["three"], ["two"], ["one"]]
+        await stage.press("j", "down", "enter")
+        await stage.shows("turn 0")
+        assert stage.app.shown.id == "one"
+        assert stage.app.screen is stage.main
+        await stage.press("s")
+        assert isinstance(stage.app.screen, SessionsScreen)
+        await stage.press("escape")
+        assert stage.app.screen is stage.main
+        assert stage.app.shown.id == "one"
+
+
+async def test_a_filter_narrows_it_down(state: StateDir, play: Play, clock: Clock) -> None:
+    await start(play, "one", "two", "three")
+    async with pane(state) as stage:
+        await stage.until(lambda: stage.app.shown.id == "three")
+        await stage.press("s", "slash", *"tw")
+        await stage.shows("1 of 3, 0 running")
+        await stage.press("enter", "enter")
+        await stage.until(lambda: stage.app.shown.id == "two")
+        await stage.press("s", "slash", *"zzz")
+        await stage.shows("0 of 3")
+        await stage.press("escape")  # the filter goes first, then the list
+        await stage.shows("3, 0 running")
+        await stage.press("escape")
+        assert stage.app.screen is stage.main
+
+
+async def test_it_is_brought_up_to_date_while_it_is_open(
+    state: StateDir, play: Play, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The highlighted session stays so when another one comes above it."""
+    monkeypatch.setattr("hermes_tui.tui.app._CLOCK_S", 0.05)
+    await start(play, "one", "two")
+    async with pane(state) as stage:
+        await stage.until(lambda: stage.app.shown.id == "two")
+        await stage.press("s", "down")
+        play(*wire_turn(5, session="three"))
+        await stage.shows("three", "3, 0 running")
+        await stage.press("enter")
+        await stage.until(lambda: stage.app.shown.id == "one")
+
+
+def test_no_path_is_needed_for_nothing(tmp_path: Path) -> None:
+    """A journal that is not there yet is no error."""
+    posted: list[object] = []
+    feed = FactsFeed(tmp_path / "journal.db", posted.append)
+    feed.read([SessionRow("a", 1, 1)])
+    wait_for(lambda: posted)
+    feed.stop()
+    assert feed.known == {}
