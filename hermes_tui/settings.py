@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
@@ -14,6 +14,7 @@ import msgspec
 import platformdirs
 
 from hermes_tui.layers import leaves, merge, nested
+from hermes_tui.pane_settings import Pane
 
 APP = "hermes-trace-tui"
 HTTP_PORT = 4318
@@ -87,18 +88,6 @@ class Attention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
     def __bool__(self) -> bool:
         return bool(self.on) and (self.bell or self.terminal != "none" or bool(self.words))
-
-
-class Pane(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How the pane behaves.
-
-    `theme` auto: the one chosen last in the pane. `copy` file: into a file, for terminals that have no
-    clipboard. `beside` auto: of sessions at once the one in the pane's own working folder is shown.
-    """
-
-    theme: str = "auto"
-    copy: str = "terminal"
-    beside: str = "auto"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -300,8 +289,6 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
         found.append(_url_mistake(checked.mlflow.url or ""))
     elif path[0] == "attention":
         found += _attention_mistakes(path, checked.attention)
-    elif path[0] == "pane":
-        found += _unknown(path, (getattr(checked.pane, path[-1]),))
     elif path == ("token",):
         found.append(_token_mistake(checked.token or ""))
     elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
@@ -329,12 +316,8 @@ def _attention_mistakes(path: tuple[str, ...], checked: Attention) -> list[str]:
         except ValueError as error:
             return [f"{name}: {error}"]
     said = {"on": checked.on, "terminal": (checked.terminal,)}.get(path[-1], ())
-    return _unknown(path, said)
-
-
-def _unknown(path: tuple[str, ...], said: Iterable[str]) -> list[str]:
     wrong = (word for word in said if word not in _CHOICES[path])
-    return [f"{'.'.join(path)}: {word[:100]!r} is unknown{_choices(path)}" for word in wrong]
+    return [f"{name}: {word[:100]!r} is unknown{_choices(path)}" for word in wrong]
 
 
 def _choices(path: tuple[str, ...]) -> str:

@@ -16,7 +16,8 @@ from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
-from hermes_tui.settings import Attention, Pane
+from hermes_tui.pane_settings import Pane
+from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.beside import beside, elsewhere

@@ -17,7 +17,7 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from hermes_tui import neutral
 from hermes_tui.hermes.state_db import Watch
 from hermes_tui.journal.files import StateDir, StateError
-from hermes_tui.settings import Pane
+from hermes_tui.pane_settings import Pane
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui import memory, mlflow_page, themes
 from hermes_tui.tui.beside import own_folders

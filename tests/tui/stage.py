@@ -21,7 +21,8 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import Pen
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
-from hermes_tui.settings import Attention, Pane
+from hermes_tui.pane_settings import Pane
+from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.glyphs import UNICODE, Glyphs

@@ -12,7 +12,7 @@ import pytest
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.live import Live
 from hermes_tui.model.state_rows import SessionRow, StateRow
-from hermes_tui.settings import Pane
+from hermes_tui.pane_settings import Pane
 from hermes_tui.tui.beside import beside, elsewhere, own_folders
 from hermes_tui.tui.messages import RecordsArrived
 from tests.support import SECOND

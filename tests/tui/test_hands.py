@@ -19,7 +19,7 @@ from textual.widgets import OptionList
 
 from hermes_tui import neutral
 from hermes_tui.journal.files import StateDir
-from hermes_tui.settings import Pane
+from hermes_tui.pane_settings import Pane
 from hermes_tui.tui import mlflow_page
 from hermes_tui.tui.clipboard import MOST, Clipboard, amount
 from tests.support import body_of, store, trace_id, wait_for, wire_span

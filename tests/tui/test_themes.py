@@ -16,7 +16,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from hermes_tui.journal.files import StateDir
-from hermes_tui.settings import Pane
+from hermes_tui.pane_settings import Pane
 from hermes_tui.tui import memory, themes
 from hermes_tui.tui.app import TraceApp
 from tests.support import wait_for
