@@ -17,7 +17,7 @@ import click
 
 from hermes_tui import __version__, neutral
 from hermes_tui.commands import delivery, doctor, listing, now
-from hermes_tui.commands.beside import goes_on, open_beside, with_split
+from hermes_tui.commands.beside import goes_on, host_for, open_beside, with_split
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -65,6 +65,8 @@ def main(context: click.Context, /, state_dir: str | None, split: str | None, **
 def open_pane(flags: dict[str, Any], split: str | None = None) -> None:
     if split is None:
         need_terminal()
+    else:
+        host_for(flags)  # before anything is started
     from hermes_tui.relay.launch import Launcher, LaunchError
 
     chosen = settings(destination=True, **flags)

@@ -80,25 +80,35 @@ def with_split(command: Command) -> Command:
     )(command)
 
 
-def open_beside(side: str, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
-    """Split the terminal and run the pane there, with these flags. Ends the process when that fails."""
+def host_for(flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> tuple[Host, str]:
+    """Who can split the terminal, and its program. Ends the process, with what to do, when nobody can."""
     environment = os.environ if environment is None else environment
-    arguments = relay_arguments(dict(flags))
-    by_hand = shlex.join(["hermes-trace-tui", *arguments])
     host = next((each for each in HOSTS if environment.get(each.variable)), None)
     if host is None:
         names = ", ".join(each.name for each in HOSTS)
-        fail(f"--split works inside {names}; here is none of them. Run `{by_hand}` in a second terminal.", 1)
-    again = f"Run `{by_hand}` in a second pane."
+        fail(f"--split works inside {names}; here is none of them. {_by_hand(flags, 'terminal')}", 1)
     program = next((each for each in host.programs if shutil.which(each, path=environment.get("PATH"))), None)
     if program is None:
-        fail(f"this is {host.name}, but `{host.programs[0]}` is not in your PATH. {again}", 1)
+        lost = f"this is {host.name}, but `{host.programs[0]}` is not in your PATH"
+        fail(f"{lost}. {_by_hand(flags, 'pane')}", 1)
+    return host, program
+
+
+def open_beside(side: str, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> None:
+    """Split the terminal and run the pane there, with these flags. Ends the process when that fails."""
+    environment = os.environ if environment is None else environment
+    host, program = host_for(flags, environment)
     # -P: the folder that the user works in is no place to import from.
-    pane = ["env", *own_environment(environment, flags), sys.executable, "-P", "-m", "hermes_tui", *arguments]
-    problem = _run([program, *host.command(side, os.getcwd(), environment), *pane], environment)
+    pane = ["env", *own_environment(environment, flags), sys.executable, "-P", "-m", "hermes_tui"]
+    command = [program, *host.command(side, os.getcwd(), environment), *pane, *relay_arguments(dict(flags))]
+    problem = _run(command, environment)
     if problem is not None:
         hint = f" ({host.hint})" if host.hint else ""
-        fail(f"{host.name} does not split: {problem}{hint}. {again}", 1)
+        fail(f"{host.name} does not split: {problem}{hint}. {_by_hand(flags, 'pane')}", 1)
+
+
+def _by_hand(flags: Mapping[str, Any], where: str) -> str:
+    return f"Run `{shlex.join(['hermes-trace-tui', *relay_arguments(dict(flags))])}` in a second {where}."
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> str | None:
