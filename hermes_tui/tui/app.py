@@ -373,5 +373,5 @@ class TraceApp(Hands):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

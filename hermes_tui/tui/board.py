@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
@@ -16,11 +18,23 @@ from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.held import Held
-from hermes_tui.tui.messages import CursorMoved, FoldToggled, Refreshed, RelayInfo, RowPicked, ViewChanged
+from hermes_tui.tui.messages import (
+    CursorMoved,
+    FoldToggled,
+    Refreshed,
+    RelayInfo,
+    RowPicked,
+    SplitDragged,
+    TreeKey,
+    ViewChanged,
+)
+from hermes_tui.tui.nature import FILTERS
+from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
@@ -39,6 +53,12 @@ class Board(Vertical):
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
 
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("b", "hide_side", "Details beside the rows, or not"),
+        Binding("less_than_sign", "split(1)", "Wider details"),
+        Binding("greater_than_sign", "split(-1)", "Narrower details"),
+    ]
+
     def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
         super().__init__(id="board")
         self.glyphs = glyphs
@@ -54,6 +74,7 @@ class Board(Vertical):
         self.others = False
         self.held: Held | None = None
         self._unseen = 0
+        self._split = Split()
         self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
@@ -86,9 +107,10 @@ class Board(Vertical):
         if session == self.shown.id:
             self.shown.begin()
             return
-        raw = self.shown.tree.raw
+        before = self.shown.tree
         self.shown = ShownSession(session, self.glyphs, self.live)
-        self.shown.tree.set_raw(raw)
+        self.shown.tree.set_raw(before.raw)
+        self.shown.tree.set_filter(before.filter)
         self.trace_tree.source = self.shown.tree
         self.commands.source = self.shown.commands
         for rows in (self.trace_tree, self.commands):
@@ -158,7 +180,7 @@ class Board(Vertical):
     @property
     def wide(self) -> bool:
         """Whether the details are beside the rows."""
-        return self.screen.has_class("-wide")
+        return self.screen.has_class("-wide") and not self._split.hidden
 
     def show_header(self) -> None:
         trouble = self.trouble or self.mismatch
@@ -274,6 +296,31 @@ class Board(Vertical):
             self.rows.focus()
         elif self.view not in ("tree", "empty"):
             self.turn_to("tree")
+        elif self.shown.tree.filter.wants:
+            self.shown.tree.set_filter(FILTERS[0])
+            self._tree_changed(None)
+
+    def action_hide_side(self) -> None:
+        """Give the rows the whole width, or put the details beside them again."""
+        self._split.hidden = not self._split.hidden
+        self._show_split()
+
+    def action_split(self, by: int) -> None:
+        self._split.move(by)
+        self._show_split()
+
+    def on_split_dragged(self, message: SplitDragged) -> None:
+        self._split.drag(message.x, self.size.width)
+        self._show_split()
+
+    def _show_split(self) -> None:
+        if self._split.hidden and self.app.focused is self.side:
+            self.rows.focus()
+        self.set_class(self._split.hidden, "-alone")
+        self.side.styles.width = f"{self._split.share}%"
+        if not self.screen.has_class("-wide"):
+            self.app.notify("The details are beside the rows from 110 columns on.", timeout=3)
+        self.show_details()
 
     def on_cursor_moved(self, _: CursorMoved) -> None:
         self.show_details()
@@ -283,6 +330,28 @@ class Board(Vertical):
         self.shown.tree.set_fold(message.key, message.folded)
         self._refresh_rows()
         self.trace_tree.rows_changed()
+
+    def on_tree_key(self, message: TreeKey) -> None:
+        told = navigate(self.shown.tree, self.trace_tree.cursor, message.what, message.by)
+        self._tree_changed(told.goal)
+        if told.says:
+            self.app.notify(told.says, timeout=2)
+        self.show_footer()
+
+    def _tree_changed(self, goal: RowKey | None) -> None:
+        """Folds or filter changed: keep the cursor on its row, or on its turn's head; or go to `goal`."""
+        rows, tree = self.trace_tree, self.shown.tree
+        if goal is None and not rows.following:
+            goal = tree.head_of(rows.cursor)
+            self._refresh_rows()
+            goal = rows.cursor if tree.find(rows.cursor) is not None else goal
+        else:
+            rows.following = rows.following and goal is None
+            self._refresh_rows()
+        rows.rows_changed()
+        if goal is not None:
+            rows.go_to(goal)
+        self.show_footer()
 
     def on_row_picked(self, message: RowPicked) -> None:
         if self.view != "tree":

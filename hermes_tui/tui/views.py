@@ -31,7 +31,9 @@ def footer(
 ) -> FooterData:  # fmt: skip
     """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
-    marks = {"commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
+    wanted = session.tree.filter
+    only = f": {wanted.name}" if wanted.wants else ""
+    marks = {"tree": only, "commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
     return FooterData(
