@@ -15,6 +15,7 @@ import platformdirs
 
 from hermes_tui.layers import leaves, merge, nested
 from hermes_tui.model.flags import mistake
+from hermes_tui.pane_settings import Pane
 
 APP = "hermes-trace-tui"
 HTTP_PORT = 4318
@@ -127,6 +128,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
     attention: Attention = Attention()
+    pane: Pane = Pane()
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "token")
@@ -141,6 +143,9 @@ _LISTS = ("allowed_hosts", "cors_origins", "hermes_homes", "on")
 _CHOICES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("attention", "on"): ("approval", "turn", "error"),
     ("attention", "terminal"): ("none", "osc9", "osc777", "auto"),
+    ("pane", "theme"): ("auto", "dark", "light", "contrast", "plain"),
+    ("pane", "copy"): ("terminal", "file"),
+    ("pane", "beside"): ("auto", "newest"),
 }
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
@@ -173,6 +178,9 @@ _ENVIRONMENT = {
     "HERMES_TRACE_ATTENTION_TERMINAL": ("attention", "terminal"),
     "HERMES_TRACE_ATTENTION_COMMAND": ("attention", "command"),
     "HERMES_TRACE_ATTENTION_MIN_TURN_S": ("attention", "min_turn_s"),
+    "HERMES_TRACE_PANE_THEME": ("pane", "theme"),
+    "HERMES_TRACE_PANE_COPY": ("pane", "copy"),
+    "HERMES_TRACE_PANE_BESIDE": ("pane", "beside"),
     "MLFLOW_TRACKING_URI": ("mlflow", "url"),
     "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
     "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),

@@ -93,6 +93,12 @@ SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object,
      (("say", "it is"), ("say", "it is", "so"), ("say",))),
     ("attention.min_turn_s", "attention: {min_turn_s: 30}", ("HERMES_TRACE_ATTENTION_MIN_TURN_S", "2.5"),
      ("attention.min_turn_s", 0), (30.0, 2.5, 0.0)),
+    ("pane.theme", "pane: {theme: light}", ("HERMES_TRACE_PANE_THEME", "plain"), ("pane.theme", "auto"),
+     ("light", "plain", "auto")),
+    ("pane.copy", "pane: {copy: file}", ("HERMES_TRACE_PANE_COPY", "terminal"), ("pane.copy", "file"),
+     ("file", "terminal", "file")),
+    ("pane.beside", "pane: {beside: newest}", ("HERMES_TRACE_PANE_BESIDE", "auto"),
+     ("pane.beside", "newest"), ("newest", "auto", "newest")),
 ]  # fmt: skip
 
 
@@ -392,6 +398,21 @@ def test_attention_as_people_write_it(file: Path, text: str, expected: Attention
     """YAML takes `on` without quotes for true."""
     file.write_text(f"attention: {text}")
     assert read(file).attention == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{theme: mauve}", ("pane.theme", "'mauve'", "auto, dark, light, contrast, plain")),
+        ("{copy: true}", ("pane.copy", "terminal, file")),
+        ("{colour: x}", ("pane.colour", "unknown")),
+    ],
+)
+def test_a_pane_that_cannot_be_meant_is_a_mistake(file: Path, text: str, words: tuple[str, ...]) -> None:
+    file.write_text(f"pane: {text}")
+    (only,) = mistakes(file)
+    for word in (str(file), *words):
+        assert word in only
 
 
 @pytest.mark.parametrize(

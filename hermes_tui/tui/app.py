@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
@@ -17,9 +17,11 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
+from hermes_tui.pane_settings import Pane
 from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.beside import beside, elsewhere
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
@@ -27,6 +29,7 @@ from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
     CommandsRead,
     DeliveryMoved,
@@ -68,14 +71,13 @@ _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed
 _RECENT_NS = 3600 * 10**9
 
 
-class TraceApp(App[None]):
+class TraceApp(Hands):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
     alone; else it is closed in the end. `attention` None: nobody is called. `examination` None: no doctor.
     """
 
     CSS_PATH = "app.tcss"
     TITLE = "hermes-trace-tui"
-    ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
         (0, "-narrow"),
         (110, "-wide"),
@@ -100,19 +102,17 @@ class TraceApp(App[None]):
         watch: Watch | None = None, attention: Attention | None = None,
         examination: Examination | None = None,
         windows: Callable[[], Windows] = Windows, flags: Flags | None = None,
+        wanted_pane: Pane | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.glyphs = glyph_sets.choose()
+        super().__init__(state, watch, wanted_pane or Pane())
         self.live = Live()
         self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
-        self._state = state
         self._examination = examination
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message, paced=True)
         self._facts = FactsFeed(state.journal, self.post_message)
-        self._watch = watch
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
@@ -176,7 +176,7 @@ class TraceApp(App[None]):
             self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
-        changed = self.shown.add(message.spans)
+        changed = self.board.take(message.spans)
         if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
             gc.freeze()
@@ -238,7 +238,8 @@ class TraceApp(App[None]):
         self._reviewing.settle()
         if self._calling is not None:
             history = self.board.filling and self._chosen
-            self._calling.look(self.shown, time.time_ns(), history=history)
+            seen = self.shown if self.board.held is None else ShownSession("", self.glyphs, self.live)
+            self._calling.look(seen, time.time_ns(), history=history)
 
     def _warn(self, text: str) -> None:
         self.notify(text, severity="warning", timeout=10, markup=False)
@@ -247,13 +248,18 @@ class TraceApp(App[None]):
 
     def _turn_to_newest(self) -> None:
         """Show the newest session, unless the user looks at another one or that one is still at work."""
-        newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        ours = beside(self.live, self._folders, time.time_ns())
+        newest = ours or directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        self._newest = newest
         self.board.others = newest not in (None, self.shown.id)
-        if newest is None or newest == self.shown.id or self._chosen:
+        if newest is None or newest == self.shown.id or self._chosen or self.board.held is not None:
             return
         if not self.shown.id:
             self._show_first(newest)
-        elif self.board.trace_tree.following and self.shown.status() != "running":
+        elif self.board.trace_tree.following and (
+            self.shown.status() != "running"
+            or (ours is not None and elsewhere(self.live, self.shown.id, self._folders))
+        ):
             self._show_now(newest)
 
     def _show_first(self, newest: str) -> None:

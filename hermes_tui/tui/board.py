@@ -13,11 +13,13 @@ from textual.widgets import ContentSwitcher, Rule
 
 from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
+from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
+from hermes_tui.tui.held import Held
 from hermes_tui.tui.messages import (
     CursorMoved,
     FoldToggled,
@@ -50,7 +52,8 @@ from hermes_tui.tui.widgets.usage_view import UsageView
 
 
 class Board(Vertical):
-    """Tell it what is known, then `update`. `filling`: the session is still being read.
+    """Tell it what is known, then `update`. `filling`: the session is still being read. `held`: the view is
+    paused, and this is what came since.
 
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
@@ -79,6 +82,7 @@ class Board(Vertical):
         self.trouble = ""
         self.mismatch = ""
         self.others = False
+        self.held: Held | None = None
         self._unseen = 0
         self._split = Split()
         self._reading = reading
@@ -113,6 +117,7 @@ class Board(Vertical):
 
     def open(self, session: str) -> None:
         """Begin to show a session; one that is shown already begins anew, with its folds."""
+        self.held = None
         if session == self.shown.id:
             self.shown.begin()
             return
@@ -132,8 +137,16 @@ class Board(Vertical):
         if self.view == "empty":
             self.turn_to("tree")
 
+    def take(self, spans: Sequence[Span]) -> int:
+        """Take spans of the session in, or hold them back while paused; how many were new or changed."""
+        return self.shown.add(spans) if self.held is None else self.held.add(spans, self.shown.forest)
+
     def update(self) -> None:
-        """Everything that depends on the session's spans and records."""
+        """Everything that depends on the session's spans and records; nothing while paused."""
+        if self.held is not None:
+            self.post_message(Refreshed())
+            self.show_footer()
+            return
         known = self.shown.news
         self._refresh_rows()
         if not self.filling and not self.trace_tree.following:
@@ -149,7 +162,7 @@ class Board(Vertical):
         """What the clock alone changes."""
         if not self.shown.id:
             return
-        if self.shown.tree.moves:
+        if self.shown.tree.moves and self.held is None:
             self._refresh_rows()
             self._rows_changed()
             self.show_header()
@@ -162,7 +175,10 @@ class Board(Vertical):
     def _refresh_rows(self) -> None:
         """Bring the rows up to date; a turn in which the user reads stays open."""
         self.shown.tree.hold(None if self.trace_tree.following else self.trace_tree.cursor)
-        self.shown.refresh(time.time_ns())
+        if self.held is None:
+            self.shown.refresh(time.time_ns())
+        else:
+            self.shown.redraw()
         self.post_message(Refreshed())
 
     def _rows_changed(self) -> None:
@@ -241,9 +257,10 @@ class Board(Vertical):
             self.view,
             self.shown,
             self._header.data.delivery.glyph,
-            unseen=self._unseen,
+            unseen=self._unseen if self.held is None else len(self.held),
             following=self.rows.following or self.view == "empty",
             others=self.others,
+            paused=self.held is not None,
         )
 
     def show_delivery(self) -> None:
@@ -295,6 +312,7 @@ class Board(Vertical):
 
     def follow(self) -> None:
         """Look at the newest row from now on."""
+        self._resume()
         self._unseen = 0
         self.trace_tree.follow()
         self.commands.follow()
@@ -302,6 +320,20 @@ class Board(Vertical):
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
+
+    def toggle_pause(self) -> None:
+        """Freeze the view, or show what came since; what runs keeps its clock."""
+        if self.held is None and self.shown.id:
+            self.held = Held()
+            self.show_footer()
+        elif self.held is not None:
+            self._resume()
+            self.update()
+
+    def _resume(self) -> None:
+        if self.held is not None:
+            spans, self.held = self.held.spans, None
+            self.shown.add(spans)
 
     def go_to(self, key: RowKey) -> None:
         """Put the tree's cursor on a row, and unfold what hides it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -56,7 +57,7 @@ class Pages:
         span, turn = subject.span, subject.turn
         if key[2] == "session":
             return Text("A session. Enter shows it.", "dim")
-        record = self._record(subject, full=full)
+        record = self._record(subject)
         head = key[2] == "asked" or (key[2] == "turn" and turn is not None and turn.live is not None)
         if span is None and (key[2] not in ("turn", "span") or subject.item is not None or head):
             return describe_record(subject, record, moment, glyphs=self._glyphs, full=full, head=head)
@@ -76,7 +77,24 @@ class Pages:
             noted=moment.live.session(moment.session) if key[2] == "turn" else None,
         )  # fmt: skip
 
-    def _record(self, subject: Subject, *, full: bool) -> Record:
+    def source(self, subject: Subject) -> tuple[dict[str, Any], Record]:
+        """Every word of a row's span, and what is known of its call from elsewhere. Raises as `Reader`."""
+        span, record = subject.span, self._record(subject)
+        found = self._read(self._open(), span)[0] if span is not None else None
+        return ({} if found is None else found.attributes), record
+
+    def route(self, trace_id: bytes) -> dict[str, str]:
+        """The headers that the sender of a trace wants to be sent on; none of them is a credential."""
+        rows = self._open().rows(
+            "SELECT routes.headers FROM spans JOIN requests ON requests.id = spans.request "
+            "JOIN routes ON routes.id = requests.route WHERE spans.trace_id = ? LIMIT 1",
+            (trace_id,),
+        )
+        return (
+            {str(name).lower(): str(value) for name, value in json.loads(rows[0][0]).items()} if rows else {}
+        )
+
+    def _record(self, subject: Subject) -> Record:
         """What a call was given and gave, by the best source there is."""
         item = subject.item
         if item is None:

@@ -87,6 +87,11 @@ class ShownSession:
             for turn in self.turns[-_RECENT:]
         )  # fmt: skip
 
+    def redraw(self) -> None:
+        """Bring the rows up to date with folds alone: nothing new is shown."""
+        self.tree.update(self.turns, self.moment)
+        self.commands.update(self.turns, self.moment)
+
     def _look(self, now_ns: int) -> Moment:
         live = self.live
         doings = {part.id: doing(live, part.id, now_ns) for part in live.below(self.id)}

@@ -31,8 +31,9 @@ _HINTS = ("m reviewed", "u next", "X export")
 
 
 def footer(
-    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool
-) -> FooterData:
+    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool,
+    paused: bool = False,
+) -> FooterData:  # fmt: skip
     """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
     wanted = session.tree.filter
@@ -47,6 +48,7 @@ def footer(
         following=following,
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
         spoken=others or view in own,
+        paused=paused,
     )
 
 

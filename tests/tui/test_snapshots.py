@@ -364,3 +364,24 @@ def test_usage_further_down(picture: Picture, size: tuple[int, int]) -> None:
             await stage.press("down")
 
     picture("interrupted", size=size, delivery=Delivery.CONFIRMED, told=[DOUBLED], keys=("3",), wait=pick)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("theme", ["light", "contrast", "plain"])
+def test_themes(picture: Picture, monkeypatch: pytest.MonkeyPatch, theme: str, size: tuple[int, int]) -> None:
+    monkeypatch.setattr("hermes_tui.tui.themes.first", lambda *_: theme)
+    picture("shell_corners", requests=3, size=size, delivery=Delivery.ACCEPTED, keys=("k", "k"))
+
+
+@pytest.mark.parametrize("size", [(40, 20), NARROW, WIDE], ids=["40", "narrow", "wide"])
+def test_palette(picture: Picture, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setattr("textual.widgets._input.Input._toggle_cursor", lambda _: None)  # it does not blink
+    picture("shell_corners", size=size, keys=("ctrl+p", *"copy"), wait=_offered)
+
+
+async def _offered(stage: Stage) -> None:
+    await stage.shows("Copy the output")
+
+
+def test_paused(picture: Picture) -> None:
+    picture("shell_corners", requests=3, keys=("P",))
