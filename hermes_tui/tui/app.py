@@ -26,9 +26,11 @@ from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.messages import (
     DeliveryMoved,
     FactsArrived,
+    HitsFound,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
@@ -43,6 +45,7 @@ from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.scanner import Scanner
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.doctor import DoctorScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
@@ -116,7 +119,8 @@ class TraceApp(App[None]):
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
         empty = Empty(self._watched, state, id="empty")
-        self.board = Board(self.glyphs, self.live, self._reading, empty)
+        self._finder = Finder(Scanner(state.journal, self.post_message, watch))
+        self.board = Board(self.glyphs, self.live, self._reading, empty, self._finder)
         self._main: Screen[Any]
 
     @property
@@ -153,6 +157,7 @@ class TraceApp(App[None]):
             self._calling.stop()
         if self._examination is not None:
             self._examination.stop()
+        self._finder.close()
         self._reading.close()
 
     # --- what arrives
@@ -164,6 +169,7 @@ class TraceApp(App[None]):
             self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
+        self.board.search.arrived(message.spans)
         changed = self.shown.add(message.spans)
         if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
@@ -214,6 +220,9 @@ class TraceApp(App[None]):
     def on_facts_arrived(self, _: FactsArrived) -> None:
         if isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
+
+    def on_hits_found(self, message: HitsFound) -> None:
+        self.board.search.take(message)
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
@@ -292,7 +301,7 @@ class TraceApp(App[None]):
         self.board.show_details()
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
-        self.simulate_key("question_mark" if message.key == "?" else message.key)
+        self.simulate_key({"?": "question_mark", "/": "slash"}.get(message.key, message.key))
 
     def on_view_changed(self, message: ViewChanged) -> None:
         """Have read what the view needs, and nothing that none does."""
@@ -367,5 +376,5 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (TraceTree, RowList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import time
+from typing import ClassVar
 
+from textual.actions import SkipAction
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
 from hermes_tui.model.live import Live
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
-from hermes_tui.tui.messages import CursorMoved, FoldToggled, Refreshed, RelayInfo, RowPicked, ViewChanged
+from hermes_tui.tui.messages import (
+    CursorMoved,
+    FoldToggled,
+    Refreshed,
+    RelayInfo,
+    RowPicked,
+    ViewChanged,
+)
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.search import Search
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
@@ -25,6 +37,7 @@ from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.search_bar import SearchBar
 from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
 from hermes_tui.tui.widgets.usage_view import UsageView
 
@@ -35,7 +48,16 @@ class Board(Vertical):
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
+    BINDINGS: ClassVar[list[BindingType]] = [
+        # With priority, as the keys right behind it are for the search's line already.
+        Binding("slash", "search", "Search", priority=True),
+        Binding("n", "hit(1)", "Next hit of the search"),
+        Binding("N", "hit(-1)", "Previous hit of the search"),
+    ]
+
+    def __init__(
+        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, finder: Finder
+    ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
@@ -59,6 +81,7 @@ class Board(Vertical):
         self.proof = DeliveryView(glyphs, id="delivery")
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
         self.side = Details(id="side")
+        self.search = Search(self, finder, (self.trace_tree, self.commands), self._footer, self._tell)
 
     def compose(self) -> ComposeResult:
         yield self._header
@@ -72,6 +95,7 @@ class Board(Vertical):
                 yield self.proof
             yield self.side
         yield self._footer
+        yield self.search.bar
 
     # --- the session
 
@@ -79,6 +103,7 @@ class Board(Vertical):
         """Begin to show a session; one that is shown already begins anew, with its folds."""
         if session == self.shown.id:
             self.shown.begin()
+            self.search.begin(again=True)
             return
         raw = self.shown.tree.raw
         self.shown = ShownSession(session, self.glyphs, self.live)
@@ -89,6 +114,7 @@ class Board(Vertical):
             rows.cursor = None
             rows.following = True
         self._unseen = 0
+        self.search.begin(again=False)
         if self.view == "empty":
             self.turn_to("tree")
 
@@ -121,6 +147,7 @@ class Board(Vertical):
         """Bring the rows up to date; a turn in which the user reads stays open."""
         self.shown.tree.hold(None if self.trace_tree.following else self.trace_tree.cursor)
         self.shown.refresh(time.time_ns())
+        self.search.refreshed()
         self.post_message(Refreshed())
 
     def _rows_changed(self) -> None:
@@ -158,6 +185,7 @@ class Board(Vertical):
             unseen=self._unseen,
             following=self.rows.following or self.view == "empty",
             others=self.others,
+            search=self.search.words(),
         )
 
     def show_delivery(self) -> None:
@@ -198,7 +226,7 @@ class Board(Vertical):
         self.show_delivery()
         self.show_usage()
         self.show_details()
-        self.show_footer()
+        self.search.show()
 
     def follow(self) -> None:
         """Look at the newest row from now on."""
@@ -236,11 +264,33 @@ class Board(Vertical):
             self.side.focus()
 
     def leave(self) -> None:
-        """From the details to the rows, from another view to the tree."""
+        """From the details to the rows, from a search to none, from another view to the tree."""
         if self.app.focused is self.side:
             self.rows.focus()
+        elif self.search.clear():
+            return
         elif self.view not in ("tree", "empty"):
             self.turn_to("tree")
+
+    def action_search(self) -> None:
+        if self.search.bar.display:
+            raise SkipAction  # it is typed
+        self.search.open()
+
+    def action_hit(self, by: int) -> None:
+        self.search.step(by)
+
+    def on_search_bar_typed(self, message: SearchBar.Typed) -> None:
+        self.search.typed(message.text)
+
+    def on_search_bar_stepped(self, message: SearchBar.Stepped) -> None:
+        self.search.step(message.by)
+
+    def on_search_bar_closed(self, message: SearchBar.Closed) -> None:
+        self.search.closed(kept=message.kept)
+
+    def _tell(self, text: str) -> None:
+        self.notify(text, timeout=3, markup=False)
 
     def on_cursor_moved(self, _: CursorMoved) -> None:
         self.show_details()

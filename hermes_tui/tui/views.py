@@ -26,18 +26,23 @@ VIEWS = (
 
 
 def footer(
-    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool
-) -> FooterData:
-    """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
+    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool,
+    search: str = "",
+) -> FooterData:  # fmt: skip
+    """`safe` is the glyph for how safe the session is; `others`: a newer session waits; `search`: how the
+    search stands.
+    """
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
     marks = {"commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
+    find = (("/", "search"),) if view in ("tree", "commands") else ()
     return FooterData(
         views=tuple((each.key, f"{each.title}{marks.get(each.name, '')}") for each in VIEWS),
         view=next((each.key for each in VIEWS if each.name == view), ""),
         unseen=unseen,
         following=following,
-        keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
+        keys=(*own.get(view, sessions), *find, ("?", "keys"), ("q", "quit")),
+        search=search,
         spoken=others or view in own,
     )

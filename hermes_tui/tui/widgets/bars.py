@@ -128,7 +128,7 @@ class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
     `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
-    key matter more than the names of the views that are not open.
+    key matter more than the names of the views that are not open. `search`: how a search stands.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -137,6 +137,7 @@ class FooterData:
     following: bool = True
     keys: tuple[tuple[str, str], ...] = ()
     spoken: bool = False
+    search: str = ""
 
 
 class Footer(Widget):
@@ -163,6 +164,8 @@ class Footer(Widget):
             keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
         elif not data.following:
             keys, spoken = [("f", "f follow"), *keys], True
+        if data.search:
+            keys, spoken = [("n", data.search), *keys], True
         least = [(key, text if spoken and not at else key) for at, (key, text) in enumerate(keys)]
         left = self._named(width - self._length(least))
         right = self._shortened(keys, width - self._length(left))
@@ -189,10 +192,10 @@ class Footer(Widget):
         for at in reversed(range(len(keys))):
             if self._length(keys) <= room:
                 break
-            if keys[at][0] != "f":
+            if keys[at][0] not in ("f", "n"):
                 keys[at] = (keys[at][0], keys[at][0])
         while keys and self._length(keys) > room:
-            keys.pop(1 if keys[0][0] == "f" and len(keys) > 1 else 0)
+            keys.pop(1 if keys[0][0] in ("f", "n") and len(keys) > 1 else 0)
         return keys
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:
