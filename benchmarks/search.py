@@ -79,7 +79,8 @@ def run(terminal: Terminal, newest: int, rounds: int) -> dict[str, float]:
     typed = []
     for key in (b"p", b"a", b"t", b"t", b"e", b"r", b"n", b"-", b"4", b"\x7f") * (rounds // 10 + 1):
         typed.append(terminal.press(key))
-        terminal.read(0.05)
+        while terminal.read(0.1):
+            pass
     terminal.quiet(1.0)
     terminal.write(b"\x15pattern\r")
     terminal.quiet(1.0)
@@ -118,7 +119,7 @@ def found(terminal: Terminal, text: str, shown: bytes) -> float:
 def nowhere(terminal: Terminal) -> float:
     """Milliseconds until everything was looked at."""
     begin = time.perf_counter()
-    terminal.write(b"/~")
+    terminal.write(b"/no such text")
     took = terminal.wait_for(b"no hits") - begin
     terminal.write(b"\x1b")
     terminal.quiet()

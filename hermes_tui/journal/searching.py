@@ -37,16 +37,9 @@ class Found(NamedTuple):
 
 def in_row(needle: Needle, span: Span) -> bool:
     """Whether a span's row shows the text, or would if it were wide enough."""
-    said = (
-        span.name,
-        span.command,
-        span.prompt,
-        span.tool,
-        span.target,
-        span.model,
-        span.error,
-        span.decision,
-    )
+    said = [span.name, span.command, span.tool, span.target, span.model, span.error, span.decision]
+    if span.role is not Role.MODEL_CALL:  # its row shows no prompt: it repeats that of its turn
+        said.append(span.prompt)
     return needle.within("\n".join([text for text in said if text]))
 
 
