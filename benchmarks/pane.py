@@ -1,8 +1,9 @@
 """How fast the pane is, and whether that depends on what is stored.
 
 Runs the real pane in a pseudo-terminal on a journal with few and on one with many spans, and prints
-for each: first paint, key to paint, arriving span to paint (from its commit in the journal to its
-text on the screen) and resident memory; then the ratios many/few of this run.
+for each: first paint, key to paint, the same of a jump to the next command (in turns that are folded) and
+of unfolding all turns, arriving span to paint (from its commit in the journal to its text on the screen)
+and resident memory; then the ratios many/few of this run.
 
     python benchmarks/pane.py [--few 1000] [--many 50000] [--rounds 30] [--json]
 """
@@ -141,7 +142,7 @@ class Terminal(Pty):
         begin = time.perf_counter()
         self.write(keys)
         if not self.read(10):
-            raise SystemExit("no repaint after a key")
+            raise SystemExit(f"no repaint after {keys!r}")
         return time.perf_counter() - begin
 
 
@@ -152,6 +153,8 @@ class Figures:
     spans: int
     first_paint: float = 0.0
     key: list[float] = field(default_factory=list)
+    jump: list[float] = field(default_factory=list)
+    unfold: float = 0.0
     arrival: list[float] = field(default_factory=list)
     memory: int = 0
 
@@ -161,6 +164,9 @@ class Figures:
             "first_paint_ms": self.first_paint * 1e3,
             "key_p50_ms": statistics.median(self.key) * 1e3,
             "key_p95_ms": statistics.quantiles(self.key, n=20)[18] * 1e3,
+            "jump_p50_ms": statistics.median(self.jump) * 1e3,
+            "jump_p95_ms": statistics.quantiles(self.jump, n=20)[18] * 1e3,
+            "unfold_all_ms": self.unfold * 1e3,
             "arrival_p50_ms": statistics.median(self.arrival) * 1e3,
             "arrival_p95_ms": statistics.quantiles(self.arrival, n=20)[18] * 1e3,
             "memory_mb": self.memory / 2**20,
@@ -191,10 +197,18 @@ def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, 
     newest = f"pattern-{traffic.serial}-".encode()
     figures.first_paint = terminal.wait_for(newest) - terminal.begin
     terminal.quiet(1.5)
-    for _ in range(rounds):
-        figures.key.append(terminal.press(b"k"))
+    for number in range(rounds):
+        figures.key.append(terminal.press(b"k" if number % 2 == 0 else b"j"))
         while terminal.read(0.03):
             pass
+    for _ in range(rounds):
+        figures.jump.append(terminal.press(b"c"))
+        while terminal.read(0.03):
+            pass
+    figures.unfold = terminal.press(b"Z")
+    terminal.quiet()
+    terminal.write(b"z")
+    terminal.quiet()
     terminal.write(b"f")  # follow the newest again
     terminal.quiet()
     trace, parent = os.urandom(16), os.urandom(8)

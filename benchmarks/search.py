@@ -56,15 +56,16 @@ def measure(spans: int, rounds: int) -> dict[str, float]:
                 time.sleep(0.05)
         terminal = Terminal(state.path)
         try:
-            return {"spans": spans, **run(terminal, traffic.serial, rounds)}
+            commands = 1 + STEPS * (spans // (2 + 2 * STEPS))
+            return {"spans": spans, **run(terminal, traffic.serial, commands, rounds)}
         finally:
             terminal.close()
             writer.close()
 
 
-def run(terminal: Terminal, newest: int, rounds: int) -> dict[str, float]:
-    terminal.wait_for(f"pattern-{newest}-".encode())
-    terminal.quiet(2.5)
+def run(terminal: Terminal, newest: int, commands: int, rounds: int) -> dict[str, float]:
+    terminal.wait_for(f"Commands {commands}".encode(), 600)  # the whole session was read
+    terminal.quiet()
     process = psutil.Process(terminal.process.pid)
     before = process.memory_info().rss
     figures = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ _ROLES = {role.value: role for role in Role}
 _STATUSES = tuple(Status)
 _DELIVERIES = tuple(Delivery)
 _UNDELIVERED = ", ".join(str(each.value) for each in UNDELIVERED)
+_SHARED = (
+    "session",
+    "model",
+    "provider",
+    "platform",
+    "tool",
+    "cwd",
+    "outcome",
+    "finish_reason",
+    "final_status",
+)
 _decode = msgspec.msgpack.Decoder().decode
 
 
@@ -276,17 +288,25 @@ class Reader:
 
     def _spans(self, where: str, parameters: Sequence[object]) -> list[Span]:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM spans {where}", parameters).fetchall()
-        return [_span(row) for row in rows]
+        ids: dict[bytes, bytes] = {}
+        return [_span(row, ids) for row in rows]
 
 
-def _span(row: tuple[Any, ...]) -> Span:
+def _span(row: tuple[Any, ...], ids: dict[bytes, bytes]) -> Span:
+    """`ids` are those met before: the same one is kept once, and texts that most spans share are, too. A
+    long session has 100,000 spans.
+    """
     (revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, request,
-     position, facts) = row  # fmt: skip
+     position, encoded) = row  # fmt: skip
+    facts = _decode(encoded)
+    for shared in _SHARED:
+        if (text := facts.get(shared)) is not None:
+            facts[shared] = sys.intern(text)
     return Span(
-        trace_id=trace_id,
-        span_id=span_id,
-        parent_id=parent_id,
-        name=name,
+        trace_id=ids.setdefault(trace_id, trace_id),
+        span_id=ids.setdefault(span_id, span_id),
+        parent_id=ids.setdefault(parent_id, parent_id),
+        name=sys.intern(name),
         kind=_KINDS[kind],
         role=_ROLES[role],
         status=_STATUSES[status],
@@ -296,7 +316,7 @@ def _span(row: tuple[Any, ...]) -> Span:
         request=request,
         position=position,
         revision=revision,
-        **_decode(facts),
+        **facts,
     )
 
 

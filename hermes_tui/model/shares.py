@@ -23,6 +23,7 @@ class Shares:
         self._traces: dict[bytes, _Trace] = {}
         self._order: dict[str, list[tuple[int, int, bytes]]] = {}
         self._reach: dict[str, list[int]] = {}
+        self._stale: dict[str, int] = {}  # from which place on `_reach` has to be measured anew
 
     def replace(self, trace_id: bytes, view: TraceView | None) -> dict[str, list[Stretch]]:
         """Take a trace as it is now; by session when anything in it was, or is."""
@@ -33,7 +34,7 @@ class Shares:
                 order = self._order[session]
                 at = bisect_left(order, (first, last, trace_id))
                 del order[at]
-                self._measure(session, at)
+                self._stale[session] = min(self._stale.get(session, at), at)
         if view is not None:
             trace = self._traces[trace_id] = _Trace(view)
             for session, (first, last) in trace.stretches.items():
@@ -41,12 +42,12 @@ class Shares:
                 order = self._order.setdefault(session, [])
                 at = bisect_left(order, (first, last, trace_id))
                 order.insert(at, (first, last, trace_id))
-                self._measure(session, at)
+                self._stale[session] = min(self._stale.get(session, at), at)
         return moved
 
     def between(self, session: str, since: int, until: int) -> tuple[list[Placed], list[Placed]]:
         """A session's tools that began, its model calls that ended, from `since` on and before `until`."""
-        order, reach = self._order.get(session, []), self._reach.get(session, [])
+        order, reach = self._order.get(session, []), self._measured(session)
         tools: list[Placed] = []
         models: list[Placed] = []
         at = bisect_left(order, (until, 0, b"")) - 1
@@ -69,12 +70,14 @@ class Shares:
         models = [each for trace in found for each in cut_out(trace.models[session], 0, until, by_end)]
         return sorted(tools, key=by_start), sorted(models, key=by_end)
 
-    def _measure(self, session: str, at: int) -> None:
-        """How far the traces up to each one reach, from place `at` on."""
-        order, reach = self._order[session], self._reach.setdefault(session, [])
-        del reach[at:]
-        for _, last, _ in order[at:]:
-            reach.append(max(last, reach[-1]) if reach else last)
+    def _measured(self, session: str) -> list[int]:
+        """How far the traces up to each one reach; measured when it is asked for, not for each of many."""
+        reach = self._reach.setdefault(session, [])
+        if (at := self._stale.pop(session, None)) is not None:
+            del reach[at:]
+            for _, last, _ in self._order[session][at:]:
+                reach.append(max(last, reach[-1]) if reach else last)
+        return reach
 
 
 class _Trace:

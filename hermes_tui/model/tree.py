@@ -11,6 +11,8 @@ from collections.abc import Iterator
 
 from hermes_tui.model.span import Kind, Role, Span
 
+_NONE: list[Node] = []  # of all nodes without children; most are, and an empty list of their own has 56 bytes
+
 
 class Node:
     """A place in the tree, with or without its span yet; `span` is None for a placeholder."""
@@ -24,7 +26,7 @@ class Node:
         self.home: Node | None = None  # set by `turns.read_trace`: the subagent whose work this top is
         self.cut = False  # its parent link would close a circle
         self.turn = False  # it starts a turn; `turns.read_trace` decides
-        self._children: list[Node] = []
+        self._children: list[Node] = _NONE
         self._sorted = True
 
     @property
@@ -62,6 +64,8 @@ class Node:
 
     def adopt(self, child: Node) -> None:
         child.parent = self
+        if self._children is _NONE:
+            self._children = []
         self._children.append(child)
         self._sorted = False
 

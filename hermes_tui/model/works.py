@@ -151,10 +151,20 @@ def span_key(span: Span) -> SpanKey:
     return span.trace_id, span.span_id
 
 
+_TOGETHER = {
+    (state, model, span): frozenset(
+        source for source, told in ((Source.STATE, state), (Source.MODEL, model), (Source.SPAN, span)) if told
+    )
+    for state in (False, True)
+    for model in (False, True)
+    for span in (False, True)
+}
+"""Who tells of a call: its records, the model call that asked, its span. A set of its own has 216 bytes."""
+
+
 def _asked(session: str, ask: Ask, span: Span | None) -> Item:
     """A call that somebody asked for, with its span when that has come."""
     live = ask.live
-    sources = [Source.STATE] * (live is not None) + [Source.MODEL] * (ask.asked_by is not None)
     outcome, exit_code, source = _judge(ask, span)
     said = (None, None) if span is None else (_outcome(span), span.exit_code)
     result = live.result if live is not None and live.ended_ns else ask.result
@@ -168,7 +178,7 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
         command=ask.command or (span.command if span is not None else None),
         target=ask.target or (span.target if span is not None else None),
         cwd=ask.cwd or (span.cwd if span is not None else None),
-        sources=frozenset([*sources, *([Source.SPAN] if span is not None else [])]),
+        sources=_TOGETHER[live is not None, ask.asked_by is not None, span is not None],
         asked_ns=ask.asked_ns,
         start_ns=span.start_ns if span is not None else ask.asked_ns,
         end_ns=(span.end_ns if span is not None else 0) or ask.ended_ns,
@@ -187,16 +197,17 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
 
 def _unasked(session: str, span: Span) -> Item:
     """A tool span that nobody is known to have asked for."""
+    key = span_key(span)
     return Item(
-        key=span_key(span),
-        also=span_key(span),
+        key=key,
+        also=key,
         session=session,
         id=span.call_id or "",
         tool=span.tool or span.name,
         command=span.command,
         target=span.target,
         cwd=span.cwd,
-        sources=frozenset({Source.SPAN}),
+        sources=_TOGETHER[False, False, True],
         asked_ns=0,
         start_ns=span.start_ns,
         end_ns=span.end_ns,

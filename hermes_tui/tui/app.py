@@ -106,7 +106,7 @@ class TraceApp(App[None]):
         self._state = state
         self._examination = examination
         self._wanted = wanted
-        self._feed = Feed(state.journal, self.post_message)
+        self._feed = Feed(state.journal, self.post_message, paced=True)
         self._facts = FactsFeed(state.journal, self.post_message)
         self._watch = watch
         self._records = Records(watch, self.post_message) if watch is not None else None
@@ -177,6 +177,7 @@ class TraceApp(App[None]):
         if changed or message.fresh:
             self.board.update()
         self.board.filling = not message.complete
+        self.call_after_refresh(self._feed.go_on)
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)
 
@@ -218,7 +219,7 @@ class TraceApp(App[None]):
         self.board.show_delivery()
 
     def on_facts_arrived(self, _: FactsArrived) -> None:
-        if isinstance(self.screen, SessionsScreen):
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
 
     def on_hits_found(self, message: HitsFound) -> None:
@@ -288,7 +289,7 @@ class TraceApp(App[None]):
 
     def _list_sessions(self) -> None:
         """Bring the list of sessions up to date while somebody looks at it."""
-        if isinstance(self.screen, SessionsScreen):
+        if self.screen_stack and isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
             self._facts.read(self._journal.sessions)
 

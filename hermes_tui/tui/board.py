@@ -23,13 +23,18 @@ from hermes_tui.tui.messages import (
     Refreshed,
     RelayInfo,
     RowPicked,
+    SplitDragged,
+    TreeKey,
     ViewChanged,
 )
+from hermes_tui.tui.nature import FILTERS
+from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.search import Search
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
@@ -53,6 +58,9 @@ class Board(Vertical):
         Binding("slash", "search", "Search", priority=True),
         Binding("n", "hit(1)", "Next hit of the search"),
         Binding("N", "hit(-1)", "Previous hit of the search"),
+        Binding("b", "hide_side", "Details beside the rows, or not"),
+        Binding("less_than_sign", "split(1)", "Wider details"),
+        Binding("greater_than_sign", "split(-1)", "Narrower details"),
     ]
 
     def __init__(
@@ -71,6 +79,7 @@ class Board(Vertical):
         self.mismatch = ""
         self.others = False
         self._unseen = 0
+        self._split = Split()
         self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
@@ -105,9 +114,10 @@ class Board(Vertical):
             self.shown.begin()
             self.search.begin(again=True)
             return
-        raw = self.shown.tree.raw
+        before = self.shown.tree
         self.shown = ShownSession(session, self.glyphs, self.live)
-        self.shown.tree.set_raw(raw)
+        self.shown.tree.set_raw(before.raw)
+        self.shown.tree.set_filter(before.filter)
         self.trace_tree.source = self.shown.tree
         self.commands.source = self.shown.commands
         for rows in (self.trace_tree, self.commands):
@@ -168,7 +178,7 @@ class Board(Vertical):
     @property
     def wide(self) -> bool:
         """Whether the details are beside the rows."""
-        return self.screen.has_class("-wide")
+        return self.screen.has_class("-wide") and not self._split.hidden
 
     def show_header(self) -> None:
         trouble = self.trouble or self.mismatch
@@ -204,10 +214,10 @@ class Board(Vertical):
 
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
-        key, screen = self.rows.cursor, self.app.screen
-        if key is None:
+        key, screens = self.rows.cursor, self.app.screen_stack
+        if key is None or not screens:  # there is none left while the pane closes
             return
-        if isinstance(screen, DetailsScreen):
+        if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
                 self._reading.show(screen, key, self.shown)
         elif self.wide:
@@ -271,6 +281,31 @@ class Board(Vertical):
             return
         elif self.view not in ("tree", "empty"):
             self.turn_to("tree")
+        elif self.shown.tree.filter.wants:
+            self.shown.tree.set_filter(FILTERS[0])
+            self._tree_changed(None)
+
+    def action_hide_side(self) -> None:
+        """Give the rows the whole width, or put the details beside them again."""
+        self._split.hidden = not self._split.hidden
+        self._show_split()
+
+    def action_split(self, by: int) -> None:
+        self._split.move(by)
+        self._show_split()
+
+    def on_split_dragged(self, message: SplitDragged) -> None:
+        self._split.drag(message.x, self.size.width)
+        self._show_split()
+
+    def _show_split(self) -> None:
+        if self._split.hidden and self.app.focused is self.side:
+            self.rows.focus()
+        self.set_class(self._split.hidden, "-alone")
+        self.side.styles.width = f"{self._split.share}%"
+        if not self.screen.has_class("-wide"):
+            self.app.notify("The details are beside the rows from 110 columns on.", timeout=3)
+        self.show_details()
 
     def action_search(self) -> None:
         if self.search.bar.display:
@@ -300,6 +335,28 @@ class Board(Vertical):
         self.shown.tree.set_fold(message.key, message.folded)
         self._refresh_rows()
         self.trace_tree.rows_changed()
+
+    def on_tree_key(self, message: TreeKey) -> None:
+        told = navigate(self.shown.tree, self.trace_tree.cursor, message.what, message.by)
+        self._tree_changed(told.goal)
+        if told.says:
+            self.app.notify(told.says, timeout=2)
+        self.show_footer()
+
+    def _tree_changed(self, goal: RowKey | None) -> None:
+        """Folds or filter changed: keep the cursor on its row, or on its turn's head; or go to `goal`."""
+        rows, tree = self.trace_tree, self.shown.tree
+        if goal is None and not rows.following:
+            goal = tree.head_of(rows.cursor)
+            self._refresh_rows()
+            goal = rows.cursor if tree.find(rows.cursor) is not None else goal
+        else:
+            rows.following = rows.following and goal is None
+            self._refresh_rows()
+        rows.rows_changed()
+        if goal is not None:
+            rows.go_to(goal)
+        self.show_footer()
 
     def on_row_picked(self, message: RowPicked) -> None:
         if self.view != "tree":

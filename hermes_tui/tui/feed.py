@@ -25,14 +25,19 @@ log = logging.getLogger(__name__)
 _ABSENT_S = 0.2
 _FIRST_TRACES = 20  # shown at once when a session opens; the rest follows behind
 _MORE_TRACES = 100
+_PATIENCE_S = 5.0  # that a part of a session is waited for; longer than any painting takes
 _DELIVERY_S = 0.5  # between two looks at how delivery stands …
 _DELIVERY_SHARE = 20  # … and this many times as long as the last took
 
 
 class Feed:
-    """Polls a journal; `post` takes its messages and may be called from the feed's thread."""
+    """Polls a journal; `post` takes its messages and may be called from the feed's thread.
 
-    def __init__(self, path: Path, post: Callable[[Message], object]) -> None:
+    `paced`: of a long session the next part is only sent after `go_on`, so that whoever takes them can paint
+    and hear keys in between.
+    """
+
+    def __init__(self, path: Path, post: Callable[[Message], object], *, paced: bool = False) -> None:
         self._path = path
         self._post = post
         self._wanted: str | None = None
@@ -43,6 +48,8 @@ class Feed:
         self._delivery_at = 0.0
         self.usage = UsageLook(post)
         self._stop = threading.Event()
+        self._paced = paced
+        self._taken = threading.Event()
         self._wake = threading.Event()  # what was asked for waits for no pace
         self._session: str | None = None
         self._traces: set[bytes] = set()
@@ -55,6 +62,7 @@ class Feed:
     def stop(self) -> None:
         self._stop.set()
         self._wake.set()
+        self._taken.set()
         self._thread.join()
 
     def show(self, session: str) -> None:
@@ -62,6 +70,11 @@ class Feed:
         self._wanted = session
         self._turned.set()
         self._wake.set()
+        self._taken.set()
+
+    def go_on(self) -> None:
+        """What was sent is on the screen."""
+        self._taken.set()
 
     def look_at_delivery(self, wishes: tuple[str, ...] | None) -> None:
         """Tell at once how delivery stands and what became of these wishes, and again when the journal
@@ -145,7 +158,12 @@ class Feed:
             count = _FIRST_TRACES if fresh else _MORE_TRACES
             some, traces = traces[:count], traces[count:]
             spans = [span for page in reader.spans_of(some) for span in page]
+            self._taken.clear()
+            if self._stop.is_set() or self._turned.is_set():
+                return
             self._post(SpansArrived(session, spans, fresh=fresh, complete=not traces))
+            if self._paced and traces:
+                self._taken.wait(_PATIENCE_S)
             fresh = False
             if self._stop.is_set() or self._turned.is_set():
                 return

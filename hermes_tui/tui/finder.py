@@ -12,7 +12,7 @@ from hermes_tui.model.span import Span
 from hermes_tui.model.tree import Node
 from hermes_tui.tui.hits import Group, Hits
 from hermes_tui.tui.messages import HitsFound
-from hermes_tui.tui.outline import Blocks
+from hermes_tui.tui.outline import TreeOutline
 from hermes_tui.tui.rows import RowKey, item_key, shown, turn_keys
 from hermes_tui.tui.scanner import Quest, Scanner
 from hermes_tui.tui.shown import ShownSession
@@ -66,8 +66,8 @@ class Finder:
             self._scanner.ask(None)
             return
         self._shown, self._turns = shown, list(shown.turns)
-        nodes = [list(tree.nodes.values()) for tree in shown.forest.trees.values()]
-        self._scanner.ask(Quest(self._serial, self.needle, nodes, self._turns))
+        trees = list(shown.forest.trees.values())
+        self._scanner.ask(Quest(self._serial, self.needle, trees, self._turns))
 
     def begin(self, shown: ShownSession, *, again: bool) -> None:
         """A session is read from its beginning. `again`: the same one, in which the search goes on."""
@@ -213,7 +213,7 @@ class Finder:
         if cursor in order:
             at = order.index(cursor)
             return order[at + (not here) :] if by > 0 else order[: at + here]
-        source: Blocks = self._shown.commands if commands else self._shown.tree
+        source = self._shown.commands if commands else self._shown.tree
         line = source.find(cursor)
         if line is None:
             return order
@@ -248,7 +248,7 @@ class Finder:
         tree.update(shown.turns, shown.moment)
 
 
-def _keys(tree: Blocks, group: Group) -> Iterator[RowKey]:
+def _keys(tree: TreeOutline, group: Group) -> Iterator[RowKey]:
     """The keys of the rows of a turn that hits are on."""
     line, count = tree.find(group.head), len(group.rows)
     while line is not None and line < len(tree) and count:

@@ -30,11 +30,14 @@ class Glyphs:
     held: str = "‖"
     none: str = "–"
     more: str = "…"
+    deep: str = "⋯"
+    retry: str = "↻"
     arrow: str = "→"
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
     bar: str = "━"
+    blocks: str = " ▏▎▍▌▋▊▉█"
     here: str = "◂"
     spinner: str = "◐◓◑◒"
 
@@ -42,8 +45,8 @@ class Glyphs:
 UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
-    good="+", bad="x", stopped="!", held="!", none="-", more="~", arrow=">", rule="-", up="in", down="out",
-    bar="=", here="<", spinner="|/-\\",
+    good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
+    up="in", down="out", bar="=", blocks=" #", here="<", spinner="|/-\\",
 )  # fmt: skip
 
 

@@ -143,6 +143,21 @@ class FoldToggled(Message):
 
 
 @dataclass
+class TreeKey(Message):
+    """A key of the tree's own; `what` and `by` as `navigating.navigate` takes them."""
+
+    what: str
+    by: int
+
+
+@dataclass
+class SplitDragged(Message):
+    """The border of the details was dragged to this column of the screen."""
+
+    x: int
+
+
+@dataclass
 class ViewChanged(Message):
     """Another view of the session is shown."""
 

@@ -6,183 +6,105 @@ comes first, its rows below it in the order of time.
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from itertools import accumulate
 from typing import NamedTuple
 
 from hermes_tui.model.joined import JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
-from hermes_tui.model.span import FAILURES, Role
-from hermes_tui.model.tree import Node
-from hermes_tui.model.turns import Turn, is_turn
+from hermes_tui.model.span import FAILURES
+from hermes_tui.tui.below import Below
+from hermes_tui.tui.blocks import MANY, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
-from hermes_tui.tui.rows import Row, RowKey, call_key, node_row, span_key, turn_keys, turn_row
+from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, nature_of, sift
+from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, call_key, node_row, turn_keys, turn_row
 from hermes_tui.tui.standin_rows import WAITING, call_row, command_row, stand_in_row
-from hermes_tui.tui.standins import Place, StandIn, Standing, standing
+from hermes_tui.tui.standins import StandIn, standing
 
 
-class Block(NamedTuple):
-    """The rows of a turn, and what they were called before: old key → key."""
+class Mark(NamedTuple):
+    """What the rows of a turn depend on, beside the turn: of another mark they are made anew."""
 
-    rows: list[Row]
-    names: Mapping[RowKey, RowKey]
-
-
-class Blocks:
-    """Rows in blocks by turn, found by number or by key. `built` counts rows made, for tests."""
-
-    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
-        self.glyphs = glyphs
-        self.built = 0
-        self._turns: list[JoinedTurn] = []
-        self._order: list[RowKey] = []
-        self._blocks: dict[RowKey, Block] = {}
-        self._made: dict[RowKey, tuple[JoinedTurn, object]] = {}
-        self._lengths: list[int] = []
-        self._ends: list[int] = []
-        self._places: dict[RowKey, RowKey] = {}
-        self._alive: set[RowKey] = set()
-        self._watched: set[RowKey] = set()
-        self._touched: set[RowKey] = set()
-
-    def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
-
-    @property
-    def alive(self) -> bool:
-        """Whether any row shows a running clock."""
-        return bool(self._alive)
-
-    @property
-    def moves(self) -> bool:
-        """Whether any row may change by the clock alone."""
-        return bool(self._watched)
-
-    def row(self, number: int) -> Row:
-        """The row with this number; raises IndexError."""
-        if not 0 <= number < len(self):
-            raise IndexError(number)
-        block = bisect_right(self._ends, number)
-        before = self._ends[block - 1] if block else 0
-        return self._blocks[self._order[block]].rows[number - before]
-
-    def find(self, key: RowKey | None) -> int | None:
-        """The number of the row with this key, now or before its span came, when it is visible."""
-        home = None if key is None else self._places.get(key)
-        if key is None or home is None:
-            return None
-        block = self._order.index(home)
-        before = self._ends[block - 1] if block else 0
-        rows, names = self._blocks[home]
-        wanted = names.get(key, key)
-        return next(before + at for at, row in enumerate(rows) if row.key == wanted)
-
-    def _arrange(
-        self,
-        turns: Sequence[JoinedTurn],
-        mark: Callable[[int, JoinedTurn], object],
-        build: Callable[[int, JoinedTurn], Block],
-    ) -> None:
-        """Take the blocks of `turns` in this order; build those that are new or whose mark changed.
-
-        While the order stays, only turns that can have changed are looked at: a session may have
-        thousands, and this runs for every span that arrives.
-        """
-        order = [turn_keys(turn)[0] for turn in turns]
-        if order == self._order:
-            watched = self._watched | self._touched
-            known = self._turns
-            places = [at for at, turn in enumerate(turns) if turn is not known[at] or order[at] in watched]
-        else:
-            places = list(range(len(turns)))
-            for gone in self._blocks.keys() - set(order):
-                self._drop(gone)
-                self._watched.discard(gone)
-            self._lengths, self._ends = [0] * len(turns), []
-        self._touched.clear()
-        for at in places:
-            self._refresh(at, order[at], turns[at], mark(at, turns[at]), build)
-        self._order, self._turns = order, list(turns)
-        if places:
-            self._ends = list(accumulate(self._lengths))
-
-    def _refresh(
-        self, at: int, key: RowKey, turn: JoinedTurn, mark: object,
-        build: Callable[[int, JoinedTurn], Block],
-    ) -> None:  # fmt: skip
-        known = self._made.get(key)
-        if known is None or known[0] is not turn or known[1] != mark:
-            self._drop(key)
-            block = self._blocks[key] = build(at, turn)
-            self._made[key] = turn, mark
-            self._places.update((row.key, key) for row in block.rows)
-            self._places.update((name, key) for name, now in block.names.items() if now in self._places)
-            if any(row.since_ns for row in block.rows):
-                self._alive.add(key)
-            self.built += len(block.rows)
-        self._lengths[at] = len(self._blocks[key].rows)
-
-    def _watch(self, turn: JoinedTurn, *, moves: bool) -> None:
-        """A turn that `moves` may change by the clock alone."""
-        (self._watched.add if moves else self._watched.discard)(turn_keys(turn)[0])
-
-    def _drop(self, key: RowKey) -> None:
-        block = self._blocks.pop(key, None)
-        if block is not None:
-            for name in (*(row.key for row in block.rows), *block.names):
-                if self._places.get(name) == key:
-                    del self._places[name]
-        self._made.pop(key, None)
-        self._alive.discard(key)
+    folded: bool
+    number: int
+    status: str
+    generation: int
+    pulse: tuple[object, ...]
 
 
-class TreeOutline(Blocks):
+class TreeOutline(Blocks[Mark]):
     """The tree: turns, newest first, and below the open ones their spans.
 
     Without a word from the user only the newest turn is open. `raw` also shows wrappers and
-    the places of spans that have not come.
+    the places of spans that have not come. `filter` leaves out what is of another nature; then every
+    turn that has any is open.
     """
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(glyphs)
         self.raw = False
+        self.filter = FILTERS[0]
+        self._all_open = False
         self._folds: dict[RowKey, bool] = {}
+        self._bent: set[RowKey] = set()  # turns in which the user folds rows
+        self._levels: dict[RowKey, int] = {}
         self._held: set[RowKey] = set()
         self._generation = 0
+        self._moment = Moment(0)
+        self._contents: dict[object, tuple[JoinedTurn, Contents]] = {}
 
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
         count, lead = len(turns), lead_of(turns)
+        self._moment = moment
+        newest_first = turns[::-1]
+        numbers: list[int] | None = None
+        if self.filter.wants:
+            kept = [at for at, turn in enumerate(newest_first) if at == 0 or self._matches(turn, lead)]
+            numbers = [count - at for at in kept]
+            newest_first = [newest_first[at] for at in kept]
 
-        def mark(at: int, turn: JoinedTurn) -> tuple[object, ...]:
+        def mark(at: int, turn: JoinedTurn) -> Mark:
+            folded = self.folded(turn, newest=at == 0)
+            number = numbers[at] if numbers is not None else count - at
+            known = self._at_rest(turn) if turn is not lead and at else None
+            if known is not None:
+                return Mark(folded, number, known.status, self._generation, known.pulse)
+            if at:
+                self.contents(turn)  # while it is new: who looks for something later asks for that of all
             status = moment.status(turn, lead)
             running = status == "running"
             self._watch(turn, moves=running or not moment.settled(turn))
             pulse = moment.pulse(turn, running=running)
-            return self.folded(turn, newest=at == 0), count - at, status, self._generation, pulse
+            return Mark(folded, number, status, self._generation, pulse)
 
         def build(at: int, turn: JoinedTurn) -> Block:
-            status = moment.status(turn, lead)
-            running, folded = status == "running", self.folded(turn, newest=at == 0)
-            first, *before = turn_keys(turn)
-            names = dict.fromkeys(before, first)
-            head = turn_row(turn, count - at, folded, status, _tokens(turn, moment), self.glyphs)
-            if folded:
-                return Block([head], names)
-            stand = standing(turn, moment, running=running)
-            names.update((old, new) for new, old in stand.names.items())
-            below = self._below(turn, stand, moment, alive=running)
-            return Block([head, *below], names)
+            later = self._later(turn) if at and self._making > MANY else 0
+            if later:
+                first, *before = turn_keys(turn)
+                return Block([], dict.fromkeys(before, first), later)
+            return self._finish(turn)
 
-        self._arrange(turns[::-1], mark, build)
+        self._arrange(newest_first, mark, build)
+
+    def contents(self, turn: JoinedTurn) -> Contents:
+        """What a turn's rows are; counted once, until the turn changes."""
+        known = self._contents.get(turn.key)
+        if known is None or known[0] is not turn:
+            if len(self._contents) > 2 * len(self._made) + MANY:
+                self._contents.clear()  # of turns that are gone
+            known = self._contents[turn.key] = turn, contents(turn)
+        return known[1]
 
     def folded(self, turn: JoinedTurn, *, newest: bool) -> bool:
         keys = turn_keys(turn)
         said = next((self._folds[key] for key in keys if key in self._folds), None)
-        return (not newest and self._held.isdisjoint(keys)) if said is None else said
+        if said is not None:
+            return said
+        if self._all_open:
+            return False
+        return not newest and self._held.isdisjoint(keys)
 
     def hold(self, key: RowKey | None) -> None:
         """A user reads at this row: its turn stays open when a newer one comes. None: nobody reads."""
@@ -191,7 +113,9 @@ class TreeOutline(Blocks):
             self._held.clear()
             return
         home = self._places.get(key)
-        if home is not None and self._blocks[home].rows[0].marker == self.glyphs.open:
+        if home is None or home in self._touched:
+            return  # what the user has just said of it comes first
+        if not self._made[home][1].folded:
             self._held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
@@ -199,23 +123,53 @@ class TreeOutline(Blocks):
         home = self._places.get(key)
         if home is not None:
             key = self._blocks[home].names.get(key, key)
+            if key != home:
+                self._bent.add(home)
         if self._folds.get(key) == folded:
             return
         self._folds[key] = folded
-        if home is not None:
-            self._touched.add(home)
-            self._made.pop(home, None)
+        self._remake(home)
 
     def unfold(self, key: RowKey) -> None:
         """Undo a fold, if there is one."""
         if self._folds.get(key):
             self.set_fold(key, False)
 
+    def fold_all(self, folded: bool) -> None:
+        """Fold or unfold every turn, whatever was said of them before. Turns to come begin as ever."""
+        self._folds = {key: said for key, said in self._folds.items() if key[2] not in TURN_KINDS}
+        self._held.clear()
+        self._all_open = not folded
+        if folded and self._order:
+            self._folds[self._order[0]] = True
+        self._touched.update(self._order)
+
+    def level(self, key: RowKey, by: int) -> None:
+        """Show one level more (`by` 1) or less (-1) of the turn that a row is in."""
+        home = self._places.get(key)
+        if home is None:
+            return
+        turn = self._made[home][0]
+        shown = max(row.depth for row in self._whole(home).rows)  # 0: it is folded
+        level = max(0, by + shown)
+        for row in self._rows(turn, running=False, unfolded=True)[1]:
+            self._folds.pop(row.key, None)
+        self._folds[home] = level == 0
+        if level:
+            self._levels[home] = level
+        self._remake(home)
+
     def set_raw(self, raw: bool) -> None:
         if self.raw != raw:
             self.raw = raw
-            self._generation += 1
-            self._touched.update(self._order)
+            self._remake_all()
+
+    def set_filter(self, wanted: Filter) -> None:
+        """Show only what is of a nature; what a filter opened closes with it."""
+        if self.filter != wanted:
+            self.filter = wanted
+            self._all_open = bool(wanted.wants)
+            self._remake_all()
 
     def newest(self) -> RowKey | None:
         """The last row of the newest turn that has something to tell: what a follower looks at."""
@@ -229,106 +183,132 @@ class TreeOutline(Blocks):
         depth = self.row(number).depth
         return next((at for at in range(number - 1, -1, -1) if self.row(at).depth < depth), None)
 
-    def _below(self, turn: JoinedTurn, stand: Standing, moment: Moment, *, alive: bool) -> list[Row]:
+    def head_of(self, key: RowKey | None) -> RowKey | None:
+        """The key of the head of the turn that a row is in."""
+        return self._places.get(key) if key is not None else None
+
+    # --- for jumps
+
+    def turn_at(self, key: RowKey | None) -> int:
+        """The place of the turn that a row is in, among those that are shown."""
+        home = self._places.get(key) if key is not None else None
+        return self._order.index(home) if home is not None else 0
+
+    @property
+    def turns_shown(self) -> int:
+        return len(self._order)
+
+    def look(self, at: int, wants: int) -> list[Row]:
+        """The turn at this place with all its rows that the filter lets pass, also those that are folded.
+
+        None if none of them is of the nature wanted; 0: its head alone.
+        """
+        turn, home = self._turns[at], self._order[at]
+        status = self._made[home][1].status
+        erring = wants == ERROR and status == "failed"
+        if wants and not (self.contents(turn).count(wants) or erring or status == "running"):
+            return []
+        head = self._whole(home).rows[0]
+        if not wants:
+            return [head]
+        below = self._rows(turn, running=status == "running", unfolded=True)[1]
+        return [head, *(sift(below, self.filter.wants) if self.filter.wants else below)]
+
+    def open_to(self, at: int, rows: Sequence[Row], number: int) -> None:
+        """Unfold what hides one of the rows of a turn, as `look` gave them."""
+        wanted = rows[number]
+        if wanted.depth:
+            self.set_fold(self._order[at], False)
+        depth = wanted.depth
+        for row in reversed(rows[1:number]):
+            if row.depth < depth:
+                depth = row.depth
+                self._bent.add(self._order[at])
+                self.set_fold(row.key, False)
+
+    # ---
+
+    def _matches(self, turn: JoinedTurn, lead: JoinedTurn | None) -> bool:
+        """Whether the filter leaves anything of a turn."""
+        wants = self.filter.wants
+        if self.contents(turn).count(wants):
+            return True
+        if turn.turn is not None and turn.turn.verdict in ("completed", "interrupted"):
+            return False
+        status = self._moment.status(turn, lead)
+        return status == "running" or (status == "failed" and wants == ERROR)
+
+    def _at_rest(self, turn: JoinedTurn) -> Mark | None:
+        """What a turn was marked with before, if nothing but the user's wishes can have changed since."""
+        key = turn_keys(turn)[0]
+        made = self._made.get(key)
+        if made is None or made[0] is not turn or key in self._watched:
+            return None
+        return made[1]
+
+    def _later(self, turn: JoinedTurn) -> int:
+        """How many rows a turn will have; 0: that is not known before they are made, or they move."""
+        keys = turn_keys(turn)
+        if keys[0] in self._watched or not self._held.isdisjoint(keys):
+            return 0
+        if self._made[keys[0]][1].folded:
+            return 1
+        known = self.contents(turn)
+        own = keys[0] not in self._levels and self._bent.isdisjoint(keys)
+        if known.simple and own and not self.raw and (known.flat or not self.filter.wants):
+            return 1 + known.count(self.filter.wants)
+        return 0
+
+    def _finish(self, turn: JoinedTurn) -> Block:
+        first, *before = turn_keys(turn)
+        folded, number, status, *_ = self._made[first][1]
+        retries = self.contents(turn).retries if folded else 0
+        tokens = _tokens(turn, self._moment)
+        head = turn_row(turn, number, folded, status, tokens, self.glyphs, retries=retries)
+        head = head._replace(nature=ERROR if status == "failed" else 0)
+        if folded:
+            return Block([head], dict.fromkeys(before, first))
+        names, below = self._rows(turn, running=status == "running")
+        return Block([head, *(sift(below, self.filter.wants) if self.filter.wants else below)], names)
+
+    def _rows(
+        self, turn: JoinedTurn, *, running: bool, unfolded: bool = False
+    ) -> tuple[dict[RowKey, RowKey], list[Row]]:
+        """What the rows below a turn were called before, and the rows."""
+        moment, glyphs = self._moment, self.glyphs
+        first, *before = turn_keys(turn)
+        stand = standing(turn, moment, running=running)
+        names = dict.fromkeys(before, first) | {old: new for new, old in stand.names.items()}
+        level = self._levels.get(first)
+
+        def folded(key: RowKey, depth: int) -> bool:
+            known = key if key in self._folds else stand.names.get(key, key)
+            return not unfolded and self._folds.get(known, level is not None and depth >= level)
+
         rows: list[Row] = []
-        below = _Below(turn, stand, self._hidden)
-        stack = [(place, 1) for place in reversed(below.tops())]
-        while stack:
-            place, depth = stack.pop()
-            children = below.children(place)
-            key = below.key(place)
-            folded = bool(children) and self._fold_of(key, stand)
-            marker = "" if not children else self.glyphs.folded if folded else self.glyphs.open
+        for spot in Below(turn, stand, raw=self.raw).walk(folded):
+            place, key, depth = spot.place, spot.key, spot.depth
+            marker = "" if not spot.parent else glyphs.folded if spot.folded else glyphs.open
             if isinstance(place, StandIn):
-                rows.append(stand_in_row(place, turn, depth, marker, moment, self.glyphs))
+                row = stand_in_row(place, turn, depth, marker, moment, glyphs)
             else:
                 item = stand.items.get(key[:2])
                 row = node_row(
-                    place, key[0], depth, marker, alive, self.glyphs,
-                    item=item, job=moment.job(item), now_ns=moment.now_ns,
+                    place, key[0], depth, marker, running, glyphs,
+                    item=item, job=moment.job(item), now_ns=moment.now_ns, retried=spot.retried,
                 )  # fmt: skip
-                rows.append(row)
-            if not folded:
-                stack += [(child, depth + 1) for child in reversed(children)]
-        return rows
+            rows.append(row._replace(nature=nature_of(row, place, moment.now_ns, glyphs)))
+        return names, rows
 
-    def _fold_of(self, key: RowKey, stand: Standing) -> bool:
-        """What the user said of a row, perhaps before its span came."""
-        if key not in self._folds and key in stand.names:
-            key = stand.names[key]
-        return self._folds.get(key, False)
+    def _remake(self, home: RowKey | None) -> None:
+        if home is not None and home in self._made:
+            turn, mark = self._made[home]
+            self._made[home] = turn, mark._replace(generation=-1)
+            self._touched.add(home)
 
-    def _hidden(self, node: Node, turn: Turn, hosted: Collection[bytes]) -> bool:
-        """Wrappers repeat their parent; a missing parent stands for one when it is known whose it is."""
-        if self.raw:
-            return False
-        known = node.home is not None or node.span_id in hosted
-        if node.span is None:
-            own = (child.span is None or child.span.session == turn.session for child in node.children)
-            return known or all(own)
-        above = node.parent.span if node.parent is not None else None
-        below_agent = node.span_id in hosted or (above is not None and above.role is Role.SUBAGENT)
-        repeats = node.span.role is Role.TURN and below_agent
-        return repeats or node.span.role is Role.WRAPPER
-
-
-class _Below:
-    """What hangs below a turn and below each of its rows, in the order of time, without what is hidden."""
-
-    def __init__(
-        self, turn: JoinedTurn, stand: Standing, hidden: Callable[[Node, Turn, Collection[bytes]], bool]
-    ) -> None:
-        self._turn = turn.turn
-        self._stand = stand
-        self._hidden = hidden
-        self._guests: dict[bytes, list[Node]] = {}
-        for top in turn.turn.tops if turn.turn is not None else ():
-            if top.home is not None:
-                self._guests.setdefault(top.home.span_id, []).append(top)
-
-    def tops(self) -> list[Place]:
-        """The turn's own span is the turn's row and not drawn again."""
-        turn = self._turn
-        if turn is None:
-            return sorted(self._stand.tops, key=_start)
-        tops = [top for top in turn.tops if top.home is None and top.span_id not in self._stand.hosted]
-        if turn.node is not None:
-            tops = [*(child for child in turn.node.children if not is_turn(child)), *tops[1:]]
-        return self._seen([*tops, *self._stand.tops])
-
-    def children(self, place: Place) -> list[Place]:
-        if isinstance(place, StandIn):
-            return self._seen(place.children)
-        return self._seen([*self._of(place), *self._stand.below.get(place.span_id, ())])
-
-    def key(self, place: Place) -> RowKey:
-        if isinstance(place, StandIn):
-            return place.key
-        assert self._turn is not None
-        return span_key(self._turn.trace_id, place)
-
-    def _of(self, node: Node) -> list[Node]:
-        own = [child for child in node.children if not is_turn(child)]
-        return [*own, *self._guests.get(node.span_id, ())]
-
-    def _seen(self, places: Sequence[Place]) -> list[Place]:
-        """These, and in place of the hidden ones what is below them, by start."""
-        found: list[Place] = []
-        stack = list(reversed(places))
-        while stack:
-            place = stack.pop()
-            if not isinstance(place, Node) or self._turn is None:
-                found.append(place)
-            elif self._hidden(place, self._turn, self._stand.hosted):
-                stack += reversed([*self._of(place), *self._stand.below.get(place.span_id, ())])
-            else:
-                found.append(place)
-        found.sort(key=_start)
-        return found
-
-
-def _start(place: Place) -> tuple[int, bytes]:
-    return place.start_ns, place.span_id if isinstance(place, Node) else b"\xff" * 9
+    def _remake_all(self) -> None:
+        self._generation += 1
+        self._touched.update(self._order)
 
 
 def _tokens(turn: JoinedTurn, moment: Moment) -> int:
@@ -341,7 +321,7 @@ def _tokens(turn: JoinedTurn, moment: Moment) -> int:
     return total
 
 
-class CommandsOutline(Blocks):
+class CommandsOutline(Blocks[tuple[object, ...]]):
     """The terminal commands of a session, newest last, with those of its subagents."""
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:

@@ -22,14 +22,18 @@ RowKey = tuple[bytes, bytes, str]
 known from elsewhere: (session, its name there, "asked" (a turn), "call", "step" (a model call) or "agent").
 """
 
+TURN_KINDS = ("turn", "asked")
+
 _TEXT = 400  # characters of a row's text; more never fits a line
+_VERDICT = 7  # characters of a decision in the last column
 
 
 class Row(NamedTuple):
     """One line. Equal rows look equal, so a drawn line can be kept by its row.
 
     `since_ns` is the start of something that still runs (0: nothing does): its time is drawn from
-    the clock. `style` and the other `*_style` are names of component classes.
+    the clock. `style` and the other `*_style` are names of component classes. `start_ns` and `end_ns` are
+    when it was (0: unknown, or not over), `nature` is what filters and jumps go by (`nature.py`).
     """
 
     key: RowKey
@@ -44,6 +48,9 @@ class Row(NamedTuple):
     value: str = ""
     value_style: str = ""
     since_ns: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    nature: int = 0
 
 
 def turn_key(turn: Turn) -> RowKey:
@@ -101,17 +108,25 @@ _TURN_ENDS = {
 
 
 def turn_row(
-    turn: JoinedTurn, number: int, folded: bool, status: str, tokens: int, glyphs: Glyphs
-) -> Row:  # fmt: skip
-    """A turn is its prompt; folded it also tells how it ended and how many commands it ran."""
+    turn: JoinedTurn, number: int, folded: bool, status: str, tokens: int, glyphs: Glyphs, *, retries: int = 0
+) -> Row:
+    """A turn is its prompt; folded it also tells how it ended and how many commands it ran.
+
+    `retries` is how often a model call was made again.
+    """
     running = status == "running"
     glyph, style = _TURN_ENDS[status]
     mark = "" if running else getattr(glyphs, glyph)
+    root = turn.turn.span if turn.turn is not None else None
+    if status == "failed" and root is not None and root.final_status == "timed_out":
+        mark += " timeout"
     commands = [item for item in turn.items if item.tool in COMMAND_TOOLS] if folded else []
     failed = sum(item.outcome in FAILURES for item in commands)
     parts = [mark, f"{len(commands)} {glyphs.command}" if commands else ""]
     if failed:
         parts.append(f"{glyphs.bad}{failed}")
+    if folded and retries:
+        parts.append(f"{glyphs.retry}{retries}")
     missing = "turn in progress" if running else "prompt not seen"
     title = shown(turn.prompt) or f"({missing})"
     if turn.turn is not None and turn.turn.review:
@@ -129,6 +144,8 @@ def turn_row(
         value=short_number(tokens) if tokens else "",
         value_style="dim",
         since_ns=turn.start_ns if running else 0,
+        start_ns=turn.start_ns,
+        end_ns=0 if running else _end(turn),
     )
 
 
@@ -142,11 +159,12 @@ def _end(turn: JoinedTurn) -> int:
 
 def node_row(
     node: Node, trace_id: bytes, depth: int, marker: str, alive: bool, glyphs: Glyphs, *,
-    item: Item | None = None, job: Job | None = None, now_ns: int = 0,
+    item: Item | None = None, job: Job | None = None, now_ns: int = 0, retried: bool = False,
 ) -> Row:  # fmt: skip
     """A span, or the place of one that has not come (`alive`: its turn still runs).
 
     `item` is what is known of its call from elsewhere too, `job` the background job that it started.
+    `retried`: a model call that failed, and was made again.
     """
     span = node.span
     key = span_key(trace_id, node)
@@ -155,6 +173,8 @@ def node_row(
         return Row(key, depth, marker, glyphs.missing, text, "missing")
     glyph, text, style = _face(span, glyphs)
     value, value_style = _value(span, item, glyphs)
+    if retried:
+        value, value_style = f"{glyphs.bad} {glyphs.retry}", "warning"
     running = span.running and alive
     row = Row(
         key=key,
@@ -167,7 +187,11 @@ def node_row(
         value=value,
         value_style=value_style,
         since_ns=span.start_ns if running else 0,
+        start_ns=span.start_ns,
+        end_ns=span.end_ns,
     )
+    if span.role is Role.APPROVAL and not span.running:
+        row = row._replace(note="waited", note_style="dim")
     return with_job(row, job, now_ns, glyphs)
 
 
@@ -197,9 +221,8 @@ def _face(span: Span, glyphs: Glyphs) -> tuple[str, str, str]:
     if span.role is Role.MODEL_CALL:
         return glyphs.llm, shown(span.model) + _led_to(span, glyphs), "llm"
     if span.role is Role.APPROVAL:
-        decision = shown(span.decision) or "waiting"
-        style = "approval" if decision.startswith("allowed") else "warning"
-        return glyphs.approval, f"{decision}: {shown(span.target)}", style
+        who, style = _decided(span)
+        return glyphs.approval, f"{who}: {shown(span.target)}", style
     if span.role is Role.SUBAGENT:
         return glyphs.subagent, shown(span.prompt) or shown(span.name), "subagent"
     if span.role is Role.SKILL:
@@ -207,6 +230,34 @@ def _face(span: Span, glyphs: Glyphs) -> tuple[str, str, str]:
     if span.role in (Role.TURN, Role.AGENT):
         return glyphs.subagent, shown(span.prompt) or shown(span.name), "subagent"
     return glyphs.other, shown(span.name), "other"
+
+
+def refused(span: Span) -> bool:
+    """Whether a person, or nobody in time, said no."""
+    return span.role is Role.APPROVAL and bool(span.decision) and not _allowed(span)
+
+
+def _allowed(span: Span) -> bool:
+    return (span.decision or "").startswith("allowed")
+
+
+def _decided(span: Span) -> tuple[str, str]:
+    """Who decided, and the style of that."""
+    if not span.decision:
+        return "waiting", "warning"
+    if _allowed(span):
+        return "you allowed", "approval"
+    return "nobody answered" if span.decision == "timed out" else f"you {shown(span.decision)}", "warning"
+
+
+def _verdict(span: Span, glyphs: Glyphs) -> tuple[str, str]:
+    """What was decided, as short as the last column."""
+    if not span.decision:
+        return "", ""
+    if _allowed(span):
+        return f"{glyphs.good} {shown(span.decision.removeprefix('allowed'))[:_VERDICT]}".rstrip(), "good"
+    word = "timeout" if span.decision == "timed out" else shown(span.decision)[:_VERDICT]
+    return f"{glyphs.bad} {word}", "warning"
 
 
 def _led_to(span: Span, glyphs: Glyphs) -> str:
@@ -225,6 +276,8 @@ def _value(span: Span, item: Item | None, glyphs: Glyphs) -> tuple[str, str]:
         if item is not None:
             return outcome_mark(item.outcome, item.exit_code, glyphs)
         return outcome_mark(span.outcome, span.exit_code, glyphs)
+    if span.role is Role.APPROVAL:
+        return _verdict(span, glyphs)
     if span.status is Status.ERROR:
         return glyphs.bad, "bad"
     if span.role is Role.MODEL_CALL and span.input_tokens is not None:

@@ -24,7 +24,7 @@ from hermes_tui.journal.searching import Found, in_request, in_row
 from hermes_tui.model.joined import AnyTurnKey, Item, JoinedTurn, Source
 from hermes_tui.model.needle import Needle
 from hermes_tui.model.span import Span
-from hermes_tui.model.tree import Node
+from hermes_tui.model.tree import TraceTree
 from hermes_tui.tui.messages import HitsFound
 from hermes_tui.tui.rows import RowKey, agent_key, item_key, turn_keys
 
@@ -55,11 +55,11 @@ class Recorded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Quest:
-    """A text to find in these spans, the newest trace last or not, and in these turns' records."""
+    """A text to find in the spans of these trees, and in these turns' records."""
 
     serial: int
     needle: Needle
-    nodes: list[list[Node]]
+    trees: list[TraceTree]
     turns: list[JoinedTurn]
 
 
@@ -143,7 +143,7 @@ class Scanner:
             try:
                 if state is None or state.quest is not quest:
                     state = _State(quest)
-                    self._search(state, _newest_first(quest.nodes), quest.turns[::-1])
+                    self._search(state, _newest_first(quest.trees), quest.turns[::-1])
                 elif more is not None and not state.bounded:
                     self._search(state, [more[0]], more[1])
             except _Ended:
@@ -164,6 +164,7 @@ class Scanner:
         if not state.hits and not state.recorded:
             state.found += state.history
             state.hits.update(each[:2] for each in state.history)
+        state.rows = True
         self._tell(state, done=True)
 
     def _in_slices(self, state: _State, work: Iterator[None]) -> None:
@@ -274,9 +275,11 @@ class Scanner:
         self._post(message)
 
 
-def _newest_first(traces: list[list[Node]]) -> list[list[Span]]:
-    """The spans of the traces, those of the trace that began to arrive last first."""
-    found = [[node.span for node in nodes if node.span is not None] for nodes in traces]
+def _newest_first(trees: list[TraceTree]) -> list[list[Span]]:
+    """The spans of each trace, those of the trace that began to arrive last first. The trees grow meanwhile:
+    a list of a dict's values is made at one go, and what comes later is searched on its own.
+    """
+    found = [[node.span for node in list(tree.nodes.values()) if node.span is not None] for tree in trees]
     return sorted((spans for spans in found if spans), key=lambda spans: spans[0].request, reverse=True)
 
 

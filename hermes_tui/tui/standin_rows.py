@@ -47,6 +47,8 @@ def call_row(item: Item, turn: JoinedTurn, moment: Moment, glyphs: Glyphs) -> Ro
         text=text,
         style="command" if command else "tool",
         since_ns=since,
+        start_ns=item.start_ns,
+        end_ns=item.end_ns,
     )
     if moment.asks(item):
         return _asking(row, moment.doing(item.session), glyphs)
@@ -97,6 +99,8 @@ def _step_row(step: Step, moment: Moment, glyphs: Glyphs) -> Row:
         time=short_time((step.live.at_ns - step.live.since_ns) / 1e9),
         value=_tokens(spent),
         value_style="dim",
+        start_ns=step.live.since_ns,
+        end_ns=step.live.at_ns,
     )
 
 
@@ -124,6 +128,8 @@ def _agent_row(agent: Agent, moment: Moment, glyphs: Glyphs) -> Row:
         value=glyphs.good if turn is not None and turn.end == "completed" else "",
         value_style="good",
         since_ns=agent.start_ns if running else 0,
+        start_ns=agent.start_ns,
+        end_ns=0 if turn is None or running else turn.ended_ns or turn.last_ns,
     )
 
 
@@ -137,6 +143,7 @@ def _waiting_row(waiting: Waiting, glyphs: Glyphs) -> Row:
         text="waiting for the model" if model else "a tool runs, seen when it ends",
         style=WAITING,
         since_ns=waiting.since_ns,
+        start_ns=waiting.since_ns,
     )
 
 

@@ -33,7 +33,9 @@ def footer(
     search stands.
     """
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
-    marks = {"commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
+    wanted = session.tree.filter
+    only = f": {wanted.name}" if wanted.wants else ""
+    marks = {"tree": only, "commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
     find = (("/", "search"),) if view in ("tree", "commands") else ()

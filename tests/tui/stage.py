@@ -23,10 +23,10 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
+from hermes_tui.tui.blocks import Blocks
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.messages import RelayInfo, Supervisor
-from hermes_tui.tui.outline import Blocks
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
@@ -74,11 +74,11 @@ def show(
     return shown
 
 
-def rows_of(source: Blocks) -> list[Row]:
+def rows_of(source: Blocks[Any]) -> list[Row]:
     return [source.row(number) for number in range(len(source))]
 
 
-def lines_of(source: Blocks, width: int = 24) -> list[str]:
+def lines_of(source: Blocks[Any], width: int = 24) -> list[str]:
     """Rows as short texts: how deep, marker, glyph, the text's beginning, and how it ended."""
     return [
         f"{'  ' * row.depth}{row.marker}{row.glyph} {row.text[:width]}".rstrip()
@@ -87,7 +87,7 @@ def lines_of(source: Blocks, width: int = 24) -> list[str]:
     ]
 
 
-def check_rows(source: Blocks) -> None:
+def check_rows(source: Blocks[Any]) -> None:
     """Every row is found by its key, and no two rows have the same."""
     rows = rows_of(source)
     assert len({row.key for row in rows}) == len(rows)

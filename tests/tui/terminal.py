@@ -58,6 +58,12 @@ class Terminal:
         with self._changing:
             return list(self._screen.display)
 
+    def cells(self) -> list[list[pyte.screens.Char]]:
+        """The screen's lines with their styles."""
+        with self._changing:
+            columns = range(self._screen.columns)
+            return [[self._screen.buffer[row][at] for at in columns] for row in range(self._screen.lines)]
+
     @property
     def text(self) -> str:
         return "\n".join(self.lines)

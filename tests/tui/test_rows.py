@@ -50,7 +50,15 @@ ROWS: dict[str, tuple[Span, tuple[str, str, str]]] = {
     ),
     "approval": (
         make_span(1, role=Role.APPROVAL, decision="allowed once", target="rm x"),
-        ("?", "allowed once: rm x", ""),
+        ("?", "you allowed: rm x", "✓ once"),
+    ),
+    "approval refused": (
+        make_span(1, role=Role.APPROVAL, decision="denied", target="rm x"),
+        ("?", "you denied: rm x", "✗ denied"),
+    ),
+    "approval unanswered": (
+        make_span(1, role=Role.APPROVAL, decision="timed out", target="rm x"),
+        ("?", "nobody answered: rm x", "✗ timeout"),
     ),
     "approval waits": (make_span(1, role=Role.APPROVAL, target="rm x"), ("?", "waiting: rm x", "")),
     "subagent": (make_span(1, role=Role.SUBAGENT, prompt="count", name="subagent.a"), ("◈", "count", "")),
@@ -91,7 +99,7 @@ def test_a_missing_parent_says_whether_it_may_still_come() -> None:
 def test_what_a_human_decided_cannot_steer_the_terminal() -> None:
     """The choice is the emitter's own word."""
     row = row_of(make_span(1, role=Role.APPROVAL, decision="allowed \x1b[2J", target="\x1b[2J"))
-    assert row.text == "allowed ␛[2J: ␛[2J"
+    assert (row.text, row.value) == ("you allowed: ␛[2J", "✓ ␛[2J")
 
 
 def test_the_text_of_a_row_is_bounded() -> None:

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from hermes_tui.tui.glyphs import Glyphs
 
 _NAMES = {
+    "less_than_sign": "<", "greater_than_sign": ">", "plus": "+", "minus": "-", "equals_sign": "=",
     "question_mark": "?", "left_square_bracket": "[", "right_square_bracket": "]", "escape": "esc",
     "pageup": "PgUp", "pagedown": "PgDn",
 }  # fmt: skip
@@ -27,6 +28,7 @@ def _legend(glyphs: Glyphs) -> tuple[tuple[str, str], ...]:
     return (
         (glyphs.command, "terminal command"), (glyphs.llm, "model call"), (glyphs.tool, "other tool"),
         (glyphs.approval, "approval"), (glyphs.subagent, "subagent"), (glyphs.skill, "skill"),
+        (glyphs.retry, "made again after it failed"),
         (glyphs.missing, "span that has not come"), (ends, "done, failed, interrupted, in background"),
     )  # fmt: skip
 

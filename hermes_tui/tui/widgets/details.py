@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.text import Text
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
-from hermes_tui.tui.messages import DetailsShown
+from hermes_tui.tui.messages import DetailsShown, SplitDragged
 
 
 class Details(VerticalScroll, can_focus=True):
@@ -26,6 +27,7 @@ class Details(VerticalScroll, can_focus=True):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._subject: object = None
+        self._drags = False
         self._page = Static(Text("Nothing selected.", "dim"), markup=False)
 
     def compose(self) -> ComposeResult:
@@ -33,6 +35,20 @@ class Details(VerticalScroll, can_focus=True):
 
     def on_show(self) -> None:
         self.post_message(DetailsShown())
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        if event.x == 0 and self.styles.border_left[0]:
+            self.capture_mouse()
+            self._drags = True
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        if self._drags:
+            self.post_message(SplitDragged(event.screen_x))
+
+    def on_mouse_up(self, _: events.MouseUp) -> None:
+        if self._drags:
+            self._drags = False
+            self.release_mouse()
 
     def show(self, subject: object, page: Text) -> None:
         """Replace the page; another `subject` starts at the top."""

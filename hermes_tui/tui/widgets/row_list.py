@@ -7,7 +7,7 @@ follows the lines on the screen. Textual's Tree measures every label at every ch
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Hashable, Set
 from typing import ClassVar, Protocol
 
 from rich.cells import cell_len, set_cell_size
@@ -33,6 +33,9 @@ _TIME = 8
 _VALUE = 10
 _TICK_S = 0.1
 _HIT = Style(reverse=True)
+_INDENT_SHARE = 10  # of a line's cells, one level of indent in so many at most
+_LEAST_INDENT = 4  # levels
+_LEAST_SPLIT = 16  # cells of a text that may be cut in its middle
 
 
 class Source(Protocol):
@@ -65,7 +68,7 @@ class RowList(ScrollView, can_focus=True):
         for name in (
             "cursor", "turn", "turn-unnamed", "command", "llm", "tool", "approval", "subagent", "skill",
             "other", "missing", "good", "bad", "warning", "live", "dim", "number", "asking", "waiting",
-            "hit",
+            "pinned", "hit",
         )
     }  # fmt: skip
 
@@ -129,7 +132,7 @@ class RowList(ScrollView, can_focus=True):
         if line is not None:
             self._place(line, by_user=False)
             end = self._end_of_waiting(line)
-            top = max(0, min(line, end - self.scrollable_content_region.height + 1))
+            top = max(0, min(line - self._covered(line), end - self.scrollable_content_region.height + 1))
             if top != self.scroll_offset.y:
                 self.scroll_to(y=top, animate=False, force=True)
 
@@ -158,10 +161,14 @@ class RowList(ScrollView, can_focus=True):
         top = self.scroll_offset.y
         if height <= 0:
             return
-        if line < top:
-            self.scroll_to(y=line, animate=False, force=True)
+        if line - (covered := self._covered(line)) < top:
+            self.scroll_to(y=line - covered, animate=False, force=True)
         elif line >= top + height:
             self.scroll_to(y=line - height + 1, animate=False, force=True)
+
+    def _covered(self, line: int) -> int:
+        """How many lines at the top of the screen show something else when this row is up there."""
+        return 0
 
     def _resize(self) -> None:
         self.virtual_size = Size(self.scrollable_content_region.width, len(self.source))
@@ -198,7 +205,7 @@ class RowList(ScrollView, can_focus=True):
         if not 0 <= line < len(self.source):
             return
         row = self.source.row(line)
-        if event.x < 4 + 2 * row.depth and row.marker:
+        if row.marker and event.x < cell_len(self._head(row)) + 2:
             self.toggle(row)
         elif row.key == self.cursor:
             self.action_pick()
@@ -216,12 +223,13 @@ class RowList(ScrollView, can_focus=True):
             return Strip.blank(width, self.rich_style)
         row = self.source.row(number)
         current = row.key == self.cursor and (self.has_focus or self.following or self._needle is not None)
+        look = self._look(number, width)
         if row.since_ns:
-            return self._draw(row, width, current)
-        key = (row, width, current)
+            return self._draw(row, width, current, look)
+        key = (row, width, current, look)
         strip = self._strips.get(key)
         if strip is None:
-            strip = self._draw(row, width, current)
+            strip = self._draw(row, width, current, look)
             self._strips[key] = strip
         return strip
 
@@ -229,12 +237,20 @@ class RowList(ScrollView, can_focus=True):
         super().notify_style_update()
         self._strips.clear()
 
-    def _draw(self, row: Row, width: int, current: bool) -> Strip:
+    def _look(self, number: int, width: int) -> Hashable:
+        """What else a row's line depends on."""
+        return None
+
+    def _bar(self, row: Row, look: Hashable, width: int, current: bool) -> list[Segment]:
+        """A column of bars, if there is any."""
+        return []
+
+    def _draw(self, row: Row, width: int, current: bool, look: Hashable = None) -> Strip:
         self.painted += 1
         left = self._left(row, current)
-        right = self._right(row, current)
+        right = self._right(row, current, self._bar(row, look, width, current))
         used = sum(cell_len(segment.text) for segment in (*left, *right))
-        text = self._fit(row.text, max(0, width - used - 1))
+        text = self._fit(row.text, max(0, width - used - 1), end=row.style == "tool")
         base = self._style("other", current)
         more = self.source.glyphs.more
         body = [
@@ -244,9 +260,8 @@ class RowList(ScrollView, can_focus=True):
         return Strip([*left, *body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
 
     def _left(self, row: Row, current: bool) -> list[Segment]:
-        """Indent, fold marker and glyph; the marker of a row below a turn stands in its indent."""
-        indent = "  " * row.depth
-        head = f" {indent[:-2]}{row.marker or ' '} " if row.depth else f" {row.marker} "
+        """Indent, fold marker and glyph."""
+        head = self._head(row)
         glyph = "number" if row.depth == 0 and row.glyph.isdigit() else row.style
         return [
             Segment(head, self._style("dim", current)),
@@ -254,7 +269,17 @@ class RowList(ScrollView, can_focus=True):
             Segment(" ", self._style(glyph, current)),
         ]
 
-    def _right(self, row: Row, current: bool) -> list[Segment]:
+    def _head(self, row: Row) -> str:
+        """The marker of a row below a turn stands in its indent. Where that would take too much of the line
+        it stays as it is, and says how deep the row is.
+        """
+        most = max(_LEAST_INDENT, self.scrollable_content_region.width // _INDENT_SHARE)
+        if row.depth <= most:
+            return f" {'  ' * (row.depth - 1)}{row.marker or ' '} " if row.depth else f" {row.marker} "
+        deep = f"{self.source.glyphs.deep}{row.depth}"
+        return f" {deep.rjust(2 * (most - 1))}{row.marker or ' '} "
+
+    def _right(self, row: Row, current: bool, bar: list[Segment]) -> list[Segment]:
         glyphs = self.source.glyphs
         elapsed, style = row.time, "dim"
         if row.since_ns:
@@ -264,13 +289,21 @@ class RowList(ScrollView, can_focus=True):
         note = [Segment(f" {row.note}", self._style(row.note_style or "dim", current))] if row.note else []
         return [
             *note,
+            *bar,
             Segment(elapsed.rjust(_TIME), self._style(style, current)),
             Segment(row.value.rjust(_VALUE), self._style(row.value_style or "dim", current)),
         ]
 
-    def _fit(self, text: str, room: int) -> str:
+    def _fit(self, text: str, room: int, *, end: bool) -> str:
+        """The text in so many cells: of one too long the beginning, and its `end` where that tells."""
         if cell_len(text) <= room:
             return set_cell_size(text, room)
+        if end and room >= _LEAST_SPLIT:
+            last, tail = room // 2, text[-room:]
+            while cell_len(tail) > last:
+                tail = tail[1:]
+            head = set_cell_size(text, room - 1 - cell_len(tail))
+            return f"{head}{self.source.glyphs.more}{tail}"
         return set_cell_size(text, max(0, room - 1)) + self.source.glyphs.more if room > 0 else ""
 
     def _style(self, name: str, current: bool, *, hit: bool = False) -> Style:

@@ -1,0 +1,135 @@
+"""Pure: what hangs below a turn, place by place, in the order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from hermes_tui.model.doing import State
+from hermes_tui.model.joined import JoinedTurn, Step
+from hermes_tui.model.span import Role, Status
+from hermes_tui.model.tree import Node
+from hermes_tui.model.turns import Turn, is_turn
+from hermes_tui.tui.rows import RowKey, span_key
+from hermes_tui.tui.standins import Place, StandIn, Standing, Waiting
+
+Folds = Callable[[RowKey, int], bool]
+"""(key, depth) → whether what is below is hidden."""
+
+
+class Spot(NamedTuple):
+    """A place on its way to a row. `retried`: a model call that failed and was made again."""
+
+    place: Place
+    key: RowKey
+    depth: int
+    parent: bool
+    folded: bool
+    retried: bool
+
+
+def hidden(node: Node, turn: Turn, hosted: Collection[bytes], *, raw: bool) -> bool:
+    """Wrappers repeat their parent; a missing parent stands for one when it is known whose it is."""
+    if raw:
+        return False
+    known = node.home is not None or node.span_id in hosted
+    if node.span is None:
+        own = (child.span is None or child.span.session == turn.session for child in node.children)
+        return known or all(own)
+    above = node.parent.span if node.parent is not None else None
+    below_agent = node.span_id in hosted or (above is not None and above.role is Role.SUBAGENT)
+    repeats = node.span.role is Role.TURN and below_agent
+    return repeats or node.span.role is Role.WRAPPER
+
+
+class Below:
+    """What hangs below a turn and below each of its rows, without what is hidden."""
+
+    def __init__(self, turn: JoinedTurn, stand: Standing, *, raw: bool) -> None:
+        self._turn = turn.turn
+        self._stand = stand
+        self._raw = raw
+        self._guests: dict[bytes, list[Node]] = {}
+        for top in turn.turn.tops if turn.turn is not None else ():
+            if top.home is not None:
+                self._guests.setdefault(top.home.span_id, []).append(top)
+
+    def walk(self, folded: Folds) -> Iterator[Spot]:
+        """Parents first; iterative, so depth is no limit."""
+        tops = self.tops()
+        stack = [(place, 1, mark) for place, mark in zip(reversed(tops), _retried(tops), strict=True)]
+        while stack:
+            place, depth, retried = stack.pop()
+            children = self.children(place)
+            key = self.key(place)
+            closed = bool(children) and folded(key, depth)
+            yield Spot(place, key, depth, bool(children), closed, retried)
+            if children and not closed:
+                marks = _retried(children)
+                stack += [
+                    (child, depth + 1, mark) for child, mark in zip(reversed(children), marks, strict=True)
+                ]
+
+    def tops(self) -> list[Place]:
+        """The turn's own span is the turn's row and not drawn again."""
+        turn = self._turn
+        if turn is None:
+            return sorted(self._stand.tops, key=_start)
+        tops = [top for top in turn.tops if top.home is None and top.span_id not in self._stand.hosted]
+        if turn.node is not None:
+            tops = [*(child for child in turn.node.children if not is_turn(child)), *tops[1:]]
+        return self._seen([*tops, *self._stand.tops])
+
+    def children(self, place: Place) -> list[Place]:
+        if isinstance(place, StandIn):
+            return self._seen(place.children)
+        return self._seen([*self._of(place), *self._stand.below.get(place.span_id, ())])
+
+    def key(self, place: Place) -> RowKey:
+        if isinstance(place, StandIn):
+            return place.key
+        assert self._turn is not None
+        return span_key(self._turn.trace_id, place)
+
+    def _of(self, node: Node) -> list[Node]:
+        own = [child for child in node.children if not is_turn(child)]
+        return [*own, *self._guests.get(node.span_id, ())]
+
+    def _seen(self, places: Sequence[Place]) -> list[Place]:
+        """These, and in place of the hidden ones what is below them, by start."""
+        if not places:
+            return []
+        found: list[Place] = []
+        stack = list(reversed(places))
+        while stack:
+            place = stack.pop()
+            if not isinstance(place, Node) or self._turn is None:
+                found.append(place)
+            elif hidden(place, self._turn, self._stand.hosted, raw=self._raw):
+                stack += reversed([*self._of(place), *self._stand.below.get(place.span_id, ())])
+            else:
+                found.append(place)
+        found.sort(key=_start)
+        return found
+
+
+def _retried(places: Sequence[Place]) -> list[bool]:
+    """Whether each is a model call that failed and was made again later; the last place first."""
+    again = False
+    marks = []
+    for place in reversed(places):
+        span = place.span if isinstance(place, Node) else None
+        call = span is not None and span.role is Role.MODEL_CALL
+        marks.append(again and call and span is not None and span.status is Status.ERROR)
+        again = again or call or (isinstance(place, StandIn) and _answers(place))
+    return marks
+
+
+def _answers(stand_in: StandIn) -> bool:
+    """Whether it is a model call."""
+    part = stand_in.part
+    return isinstance(part, Step) or (isinstance(part, Waiting) and part.state is State.MODEL)
+
+
+def _start(place: Place) -> tuple[int, bytes]:
+    return place.start_ns, place.span_id if isinstance(place, Node) else b"\xff" * 9

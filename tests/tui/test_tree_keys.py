@@ -1,0 +1,314 @@
+"""The tree's own keys: jumps, folds of all turns and by level, filters; and that they look at few rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hermes_tui.model.span import Kind, Role, Span, Status
+from hermes_tui.tui.blocks import MANY
+from hermes_tui.tui.glyphs import UNICODE
+from hermes_tui.tui.nature import COMMAND, ERROR, FILTERS, MODEL, RUNNING, SLOW, contents, sift
+from hermes_tui.tui.navigating import navigate
+from hermes_tui.tui.rows import Row, RowKey
+from hermes_tui.tui.shown import ShownSession
+from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names
+from tests.tui.stage import check_rows, head_of, last_ns, lines_of, rows_of, show
+
+NOW = SECOND * 200_000
+
+
+def call(number: int, trace: int, *, parent: int, at: int, lasts: float = 0.1, **said: object) -> Span:
+    begin = at * SECOND
+    return make_span(
+        number, trace=trace, parent=parent, start_ns=begin, end_ns=begin + int(lasts * SECOND), **said
+    )
+
+
+def turn_of(trace: int, *parts: str) -> list[Span]:
+    """A finished turn: `ok` and `bad` are commands, `llm` and `fail` model calls, `slow` a tool of 11 s,
+    `no` a refused approval, `sub` a subagent with a command that fails.
+    """
+    first, at = trace * 100, 1_000 + trace * 100
+    root = agent_span(
+        first, trace=trace, start_ns=at * SECOND, end_ns=(at + 90) * SECOND, prompt=f"turn {trace}",
+        final_status="completed",
+    )  # fmt: skip
+    spans = [root]
+    for index, part in enumerate(parts, 1):
+        number, when = first + 2 * index, at + 2 * index
+        command = {
+            "role": Role.TOOL,
+            "kind": Kind.TOOL,
+            "tool": "terminal",
+            "command": f"{part} {trace}.{index}",
+        }
+        said: dict[str, object] = {
+            "ok": {**command, "exit_code": 0, "outcome": "completed"},
+            "bad": {**command, "exit_code": 3, "outcome": "failed"},
+            "llm": {"role": Role.MODEL_CALL, "kind": Kind.LLM, "model": "gpt", "finish_reason": "stop"},
+            "fail": {"role": Role.MODEL_CALL, "kind": Kind.LLM, "model": "gpt", "status": Status.ERROR},
+            "slow": {"role": Role.TOOL, "kind": Kind.TOOL, "tool": "web_extract", "lasts": 11},
+            "no": {"role": Role.APPROVAL, "decision": "denied", "target": "rm x"},
+            "sub": {"role": Role.SUBAGENT, "kind": Kind.AGENT, "prompt": "job"},
+        }[part]
+        spans.append(call(number, trace, parent=first, at=when, **said))
+        if part == "sub":
+            inner = {**command, "exit_code": 1, "outcome": "failed", "command": f"inner {trace}.{index}"}
+            spans.append(call(number + 1, trace, parent=number, at=when + 1, **inner))
+    return spans
+
+
+def session(*turns: Iterable[str]) -> ShownSession:
+    """Turns in order of time."""
+    return show([span for trace, parts in enumerate(turns, 1) for span in turn_of(trace, *parts)], now_ns=NOW)
+
+
+def press(shown: ShownSession, cursor: RowKey | None, what: str, by: int = 1) -> tuple[RowKey | None, str]:
+    told = navigate(shown.tree, cursor, what, by)
+    shown.refresh(NOW)
+    return told.goal or cursor, told.says
+
+
+def text_at(shown: ShownSession, key: RowKey | None) -> str:
+    line = shown.tree.find(key)
+    assert line is not None
+    return shown.tree.row(line).text.strip()
+
+
+def walk(shown: ShownSession, what: str, by: int, times: int) -> list[str]:
+    """Where a key leads from the newest turn's head, and what is said on the way."""
+    cursor: RowKey | None = shown.tree.row(0).key
+    found = []
+    for _ in range(times):
+        cursor, says = press(shown, cursor, what, by)
+        found.append(text_at(shown, cursor) + (f" ({says})" if says else ""))
+    return found
+
+
+# ---- jumps
+
+TURNS = (("ok", "bad", "llm"), ("ok",), ("fail", "llm", "no"), ("llm", "sub", "ok"))
+
+
+@pytest.mark.parametrize(
+    ("what", "by", "expected"),
+    [
+        ("error", 1, ["inner 4.2", "gpt", "you denied: rm x", "bad 1.2", "inner 4.2 (Went on at the top.)"]),
+        ("error", -1, ["bad 1.2 (Went on at the end.)", "you denied: rm x", "gpt", "inner 4.2"]),
+        ("command", 1, ["inner 4.2", "ok 4.3", "ok 2.1", "ok 1.1", "bad 1.2"]),
+        ("turn", 1, ["turn 3", "turn 2", "turn 1", "turn 4 (Went on at the top.)"]),
+        ("turn", -1, ["turn 1 (Went on at the end.)", "turn 2"]),
+    ],
+)
+def test_jumps_find_what_is_folded_and_go_on_at_the_other_end(
+    what: str, by: int, expected: list[str]
+) -> None:
+    assert walk(session(*TURNS), what, by, len(expected)) == expected
+
+
+def test_previous_turn_is_first_the_head_of_the_own_turn() -> None:
+    shown = session(*TURNS)
+    cursor, _ = press(shown, shown.tree.row(0).key, "command")
+    assert text_at(shown, press(shown, cursor, "turn", -1)[0]) == "turn 4"
+
+
+def test_a_jump_unfolds_what_hides_its_goal_and_nothing_else() -> None:
+    shown = session(*TURNS)
+    subagent = next(row.key for row in rows_of(shown.tree) if row.text == "job")
+    shown.tree.set_fold(subagent, True)
+    shown.tree.set_fold(head_of(4), True)
+    shown.refresh(NOW)
+    cursor, _ = press(shown, None, "error")
+    assert text_at(shown, cursor) == "inner 4.2"
+    assert [row.marker for row in rows_of(shown.tree) if not row.depth] == ["▾", "▸", "▸", "▸"]
+
+
+def test_without_a_goal_a_jump_says_so_and_stays() -> None:
+    shown = session(("ok",), ("bad",))
+    cursor, _ = press(shown, None, "error")
+    assert press(shown, cursor, "error") == (cursor, "No other error.")
+    assert press(ShownSession("s", UNICODE), None, "error") == (None, "No error.")
+
+
+def test_a_turn_that_failed_without_a_failing_row_is_an_error() -> None:
+    root = agent_span(100, trace=1, start_ns=SECOND, end_ns=2 * SECOND, prompt="lost", final_status="failed")
+    shown = show([root, *turn_of(2, "ok")], now_ns=NOW)
+    assert walk(shown, "error", 1, 1) == ["lost"]
+
+
+# ---- folds
+
+
+def test_all_turns_fold_and_unfold() -> None:
+    shown = session(*TURNS)
+    press(shown, None, "all", 1)
+    assert {row.marker for row in rows_of(shown.tree) if not row.depth} == {"▾"}
+    press(shown, None, "all", -1)
+    assert [row.text for row in rows_of(shown.tree)] == ["turn 4", "turn 3", "turn 2", "turn 1"]
+    shown.add(turn_of(5, "ok"))
+    shown.refresh(NOW)
+    assert [row.text for row in rows_of(shown.tree)][:3] == ["turn 5", "ok 5.1", "turn 4"]
+
+
+def test_levels() -> None:
+    shown = session(("sub",), ("llm", "sub", "ok"))
+    cursor = shown.tree.row(0).key
+
+    def below() -> list[str]:
+        texts = [row.text for row in rows_of(shown.tree)]
+        return texts[1 : texts.index("turn 1")]
+
+    everything = ["gpt → answer", "job", "inner 2.2", "ok 2.3"]
+    assert below() == everything
+    for by, expected in (
+        (-1, ["gpt → answer", "job", "ok 2.3"]),
+        (-1, []),
+        (1, ["gpt → answer", "job", "ok 2.3"]),
+    ):
+        press(shown, cursor, "level", by)
+        assert below() == expected
+    press(shown, cursor, "level", 1)
+    assert below() == everything
+    press(shown, cursor, "level", 1)
+    assert below() == everything
+
+
+# ---- filters
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("errors", ["turn 4", "job", "inner 4.2", "turn 3", "gpt", "you denied: rm x", "turn 1", "bad 1.2"]),
+        (
+            "commands",
+            ["turn 4", "job", "inner 4.2", "ok 4.3", "turn 2", "ok 2.1", "turn 1", "ok 1.1", "bad 1.2"],
+        ),
+        (
+            "model calls",
+            ["turn 4", "gpt → answer", "turn 3", "gpt", "gpt → answer", "turn 1", "gpt → answer"],
+        ),
+        ("over 10 s", ["turn 4"]),
+    ],
+)
+def test_a_filter_leaves_its_kind_and_what_that_hangs_below(name: str, expected: str) -> None:
+    shown = session(*TURNS)
+    shown.tree.set_filter(next(each for each in FILTERS if each.name == name))
+    shown.refresh(NOW)
+    assert [row.text.strip() for row in rows_of(shown.tree)] == expected
+    assert [row.glyph for row in rows_of(shown.tree) if row.text == "turn 1"] in ([], ["1"])
+    check_rows(shown.tree)
+    shown.tree.set_filter(FILTERS[0])
+    shown.refresh(NOW)
+    assert lines_of(shown.tree) == lines_of(session(*TURNS).tree)
+
+
+def test_the_filter_key_goes_round() -> None:
+    shown = session(*TURNS)
+    names = []
+    for _ in FILTERS:
+        press(shown, None, "filter")
+        names.append(shown.tree.filter.name)
+    assert names == ["errors", "commands", "model calls", "over 10 s", "all"]
+
+
+def test_running_work_passes_every_filter() -> None:
+    spans = recorded_spans("shell_corners")
+    running = [span for span in spans if span.role is Role.MODEL_CALL][:3]
+    shown = show(running, now_ns=last_ns(running) + SECOND)
+    waiting = rows_of(shown.tree)[-1]
+    assert waiting.nature & RUNNING
+    shown.tree.set_filter(FILTERS[1])
+    shown.refresh(last_ns(running) + SECOND)
+    assert waiting.text in [row.text for row in rows_of(shown.tree)]
+
+
+# ---- what is counted is what is drawn
+
+
+def counted(rows: list[Row]) -> tuple[int, ...]:
+    return (
+        len(rows),
+        *(sum(bool(row.nature & wants) for row in rows) for wants in (ERROR, COMMAND, MODEL, SLOW)),
+    )
+
+
+@pytest.mark.parametrize("name", recording_names())
+def test_contents_are_what_the_rows_of_recordings_are(name: str) -> None:
+    spans = recorded_spans(name)
+    if not any(span.session for span in spans):
+        pytest.skip("no session in it")
+    shown = show(spans, now_ns=last_ns(spans) + 3_600 * SECOND)
+    for turn in shown.turns:
+        known = contents(turn)
+        rows = shown.tree._rows(turn, running=False, unfolded=True)[1]
+        if known.simple:
+            found = (known.rows, known.errors, known.commands, known.models, known.slow)
+            assert found == counted(rows)
+            assert known.flat == all(row.depth == 1 for row in rows)
+        assert known.retries == sum("↻" in row.value for row in rows)
+
+
+PARTS = st.lists(st.sampled_from(["ok", "bad", "llm", "fail", "slow", "no", "sub"]), max_size=5)
+
+
+@given(kinds=st.lists(PARTS, min_size=1, max_size=5), which=st.sampled_from(FILTERS))
+def test_rows_made_later_are_those_made_at_once(kinds: list[list[str]], which: object) -> None:
+    """Many turns are opened in one go: the first are made at once, the others when they are looked at."""
+    turns = [kinds[number % len(kinds)] for number in range(MANY + 8)]
+    at_once, later = session(*turns), session(*turns)
+    for shown in (at_once, later):
+        shown.tree.set_filter(which)  # type: ignore[arg-type]
+        shown.tree.fold_all(False)
+    later.refresh(NOW)
+    for turn in range(1, MANY + 9):
+        at_once.tree.set_fold(head_of(turn), False)
+    at_once.tree._making = -1_000_000
+    at_once.tree.update(at_once.turns, at_once.moment)
+    expected = lines_of(at_once.tree)
+    assert len(later.tree) == len(expected)
+    assert lines_of(later.tree) == expected
+    check_rows(later.tree)
+
+
+# ---- little is looked at
+
+
+def test_unfolding_a_long_session_makes_the_rows_that_are_looked_at() -> None:
+    shown = session(*[["llm", "ok"] * 4] * 1_000)
+    made = shown.tree.built
+    assert made < 100
+    press(shown, None, "all", 1)
+    assert len(shown.tree) == 9_000
+    assert shown.tree.built - made < 20 * MANY
+    before = shown.tree.built
+    middle = [shown.tree.row(number) for number in range(5_000, 5_040)]
+    assert shown.tree.built - before <= 60
+    assert [shown.tree.find(row.key) for row in middle] == list(range(5_000, 5_040))
+
+
+def test_what_was_looked_at_long_ago_is_forgotten_and_made_again() -> None:
+    shown = session(*[["llm", "ok"] * 4] * 1_000)
+    press(shown, None, "all", 1)
+    first = [row.key for row in rows_of(shown.tree)]
+    assert sum(len(block.rows) for block in shown.tree._blocks.values()) < 6_000
+    assert [shown.tree.find(key) for key in first[::97]] == list(range(0, 9_000, 97))
+
+
+def test_a_jump_over_a_long_session_makes_the_rows_of_one_turn() -> None:
+    shown = session(["bad"], *[["llm", "ok"] * 4] * 500)
+    made = shown.tree.built
+    assert walk(shown, "error", 1, 1) == ["bad 1.1"]
+    assert shown.tree.built - made < 20
+
+
+def test_sifting_keeps_the_way_up_and_no_more() -> None:
+    def row(depth: int, nature: int = 0) -> Row:
+        return Row((b"", b"", "span"), depth, "", "", f"{depth}", "", nature=nature)
+
+    rows = [row(1), row(2), row(3, ERROR), row(3), row(2), row(1), row(2, ERROR), row(2), row(3, RUNNING)]
+    assert [each.depth for each in sift(rows, ERROR)] == [1, 2, 3, 1, 2, 2, 3]
