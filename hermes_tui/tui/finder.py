@@ -240,6 +240,8 @@ class Finder:
             tree.set_fold(group.head, False)
             if not keep:
                 self._opened.append(group.head)
+        elif len(self._ordered(group, commands=False)) == len(group.rows):
+            return  # all of them are to be seen
         seen: set[bytes] = set()
         for trace_id, name, kind in group.rows:
             trace = shown.forest.trees.get(trace_id) if kind == "span" else None

@@ -123,6 +123,9 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
     return Text.assemble(left, " " * gap, right)
 
 
+_TOLD = ("f", "n")  # what these stand for is said: what came, and what was found
+
+
 @dataclass(frozen=True, slots=True)
 class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
@@ -166,7 +169,9 @@ class Footer(Widget):
             keys, spoken = [("f", "f follow"), *keys], True
         if data.search:
             keys, spoken = [("n", data.search), *keys], True
-        least = [(key, text if spoken and not at else key) for at, (key, text) in enumerate(keys)]
+        least = [
+            (key, text if (spoken and not at) or key in _TOLD else key) for at, (key, text) in enumerate(keys)
+        ]
         left = self._named(width - self._length(least))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
@@ -192,10 +197,10 @@ class Footer(Widget):
         for at in reversed(range(len(keys))):
             if self._length(keys) <= room:
                 break
-            if keys[at][0] not in ("f", "n"):
+            if keys[at][0] not in _TOLD:
                 keys[at] = (keys[at][0], keys[at][0])
         while keys and self._length(keys) > room:
-            keys.pop(1 if keys[0][0] in ("f", "n") and len(keys) > 1 else 0)
+            keys.pop(next((at for at, (key, _) in enumerate(keys) if key not in _TOLD), -1))
         return keys
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:
