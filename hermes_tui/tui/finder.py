@@ -131,7 +131,7 @@ class Finder:
             if cursor is not None and cursor in group.rows:
                 order = self._ordered(group, commands=commands)
                 place = total + order.index(cursor) + 1 if cursor in order else 0
-                where = group.rows[cursor]
+                where = shown(group.rows[cursor])[:_WORD]  # an attribute's name is a sender's
             total += len(group.rows)
         count = f"at least {total:,}" if self.bounded else f"{total:,}"
         if not total:

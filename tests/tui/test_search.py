@@ -222,3 +222,19 @@ async def test_an_older_search_s_hits_are_not_taken(state: StateDir, play: Play)
         await stage.press("slash", *"echo", *["backspace"] * 4, *"zzz")
         await stage.until(lambda: stage.app._finder.done)
         assert "no hits" in stage.lines()[-1]
+
+
+@SIZES
+async def test_an_attribute_s_name_is_no_command_to_the_terminal(
+    state: StateDir, play: Play, size: tuple[int, int]
+) -> None:
+    hostile = wire_command(0, 5)
+    hostile.attributes.add(key="\x1b]0;owned\x07\x9bname").value.string_value = "treasure"
+    play(*wire_turn(0), hostile)
+    async with pane(state, size) as stage:
+        await stage.shows("echo 0.5")
+        await look(stage, "treasure")
+        assert "1/1 ␛]0;owned" in stage.lines()[-1]
+        await stage.press("enter")
+        assert "1/1" in stage.footer
+        assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in stage.text.replace("\n", ""))
