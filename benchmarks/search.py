@@ -112,9 +112,16 @@ def found(terminal: Terminal, text: str, shown: bytes) -> float:
         if not terminal.read(60) or time.perf_counter() > begin + 60:
             raise SystemExit(f"{text!r} was not found")
     took = time.perf_counter() - begin
-    terminal.write(b"\x1b")
-    terminal.quiet()
+    clear(terminal)
     return took * 1e3
+
+
+def clear(terminal: Terminal) -> None:
+    """Esc; what is typed before it was understood would become another key with it."""
+    terminal.quiet()
+    terminal.write(b"\x1b")
+    terminal.wait_for(b"? keys")
+    terminal.quiet()
 
 
 def nowhere(terminal: Terminal) -> float:
@@ -122,8 +129,7 @@ def nowhere(terminal: Terminal) -> float:
     begin = time.perf_counter()
     terminal.write(b"/no such text")
     took = terminal.wait_for(b"no hits") - begin
-    terminal.write(b"\x1b")
-    terminal.quiet()
+    clear(terminal)
     return took * 1e3
 
 

@@ -144,7 +144,9 @@ class Scanner:
                 if state is None or state.quest is not quest:
                     state = _State(quest)
                     self._search(state, _newest_first(quest.trees), quest.turns[::-1])
-                elif more is not None and not state.bounded:
+                elif more is not None and state.bounded:
+                    self._tell(state, done=True)  # it has enough
+                elif more is not None:
                     self._search(state, [more[0]], more[1])
             except _Ended:
                 continue
