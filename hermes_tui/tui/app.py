@@ -29,11 +29,13 @@ from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
     CommandsRead,
     DeliveryMoved,
     FactsArrived,
+    HitsFound,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
@@ -50,6 +52,7 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
 from hermes_tui.tui.reviewing import Reviewing
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.scanner import Scanner
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.doctor import DoctorScreen
 from hermes_tui.tui.screens.help import HelpScreen, declared_keys
@@ -125,7 +128,10 @@ class TraceApp(Hands):
         empty = Empty(self._watched, state, id="empty")
         self._texts = TranscriptFeed(state.journal, watch, self.post_message)
         transcript = TranscriptView(self.glyphs, self._texts, id="transcript")
-        self.board = Board(self.glyphs, self.live, self._reading, empty, transcript, flags or Flags())
+        self._finder = Finder(Scanner(state.journal, self.post_message, watch))
+        self.board = Board(
+            self.glyphs, self.live, self._reading, empty, transcript, flags or Flags(), self._finder
+        )
         self._reviewing = Reviewing(self, self.board, state, self._sessions, lambda: self._watched)
         self._main: Screen[Any]
 
@@ -165,6 +171,7 @@ class TraceApp(Hands):
         self._reviewing.stop()
         if self._examination is not None:
             self._examination.stop()
+        self._finder.close()
         self._reading.close()
 
     # --- what arrives
@@ -176,6 +183,7 @@ class TraceApp(Hands):
             self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
+        self.board.search.arrived(message.spans)
         changed = self.board.take(message.spans)
         if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
@@ -232,6 +240,9 @@ class TraceApp(Hands):
     def on_facts_arrived(self, _: FactsArrived) -> None:
         if self.screen_stack and isinstance(self.screen, SessionsScreen):
             self.screen.list(self._sessions())
+
+    def on_hits_found(self, message: HitsFound) -> None:
+        self.board.search.take(message)
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
@@ -324,7 +335,7 @@ class TraceApp(Hands):
         self.board.show_details()
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
-        self.simulate_key("question_mark" if message.key == "?" else message.key)
+        self.simulate_key({"?": "question_mark", "/": "slash"}.get(message.key, message.key))
 
     def on_view_changed(self, message: ViewChanged) -> None:
         """Have read what the view needs, and nothing that none does."""

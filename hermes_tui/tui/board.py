@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import ClassVar
 
+from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -17,6 +18,7 @@ from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
 from hermes_tui.tui.every_command import EveryCommand
+from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.held import Held
@@ -36,6 +38,7 @@ from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.search import Search
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
@@ -46,6 +49,7 @@ from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.search_bar import SearchBar
 from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
@@ -59,6 +63,10 @@ class Board(Vertical):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        # With priority, as the keys right behind it are for the search's line already.
+        Binding("slash", "search", "Search", priority=True),
+        Binding("n", "hit(1)", "Next hit of the search"),
+        Binding("N", "hit(-1)", "Previous hit of the search"),
         Binding("b", "hide_side", "Details beside the rows, or not"),
         Binding("less_than_sign", "split(1)", "Wider details"),
         Binding("greater_than_sign", "split(-1)", "Narrower details"),
@@ -66,7 +74,7 @@ class Board(Vertical):
 
     def __init__(
         self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, transcript: TranscriptView,
-        flags: Flags,
+        flags: Flags, finder: Finder,
     ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
@@ -97,6 +105,7 @@ class Board(Vertical):
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
         self.transcript = transcript
         self.side = Details(id="side")
+        self.search = Search(self, finder, (self.trace_tree, self.commands), self._footer, self._tell)
 
     def compose(self) -> ComposeResult:
         yield self._header
@@ -112,6 +121,7 @@ class Board(Vertical):
                 yield self.transcript
             yield self.side
         yield self._footer
+        yield self.search.bar
 
     # --- the session
 
@@ -120,6 +130,7 @@ class Board(Vertical):
         self.held = None
         if session == self.shown.id:
             self.shown.begin()
+            self.search.begin(again=True)
             return
         before = self.shown.tree
         self.shown = ShownSession(session, self.glyphs, self.live, self.review)
@@ -134,6 +145,7 @@ class Board(Vertical):
         if self.every is None:
             self.commands.source = self.shown.commands
         self._unseen = 0
+        self.search.begin(again=False)
         if self.view == "empty":
             self.turn_to("tree")
 
@@ -179,6 +191,7 @@ class Board(Vertical):
             self.shown.refresh(time.time_ns())
         else:
             self.shown.redraw()
+        self.search.refreshed()
         self.post_message(Refreshed())
 
     def _rows_changed(self) -> None:
@@ -261,6 +274,7 @@ class Board(Vertical):
             following=self.rows.following or self.view == "empty",
             others=self.others,
             paused=self.held is not None,
+            search=self.search.words(),
         )
 
     def show_delivery(self) -> None:
@@ -308,7 +322,7 @@ class Board(Vertical):
         self.show_usage()
         self.show_transcript()
         self.show_details()
-        self.show_footer()
+        self.search.show()
 
     def follow(self) -> None:
         """Look at the newest row from now on."""
@@ -363,9 +377,11 @@ class Board(Vertical):
             self.side.focus()
 
     def leave(self) -> None:
-        """From the details to the rows, from another view to the tree."""
+        """From the details to the rows, from a search to none, from another view to the tree."""
         if self.app.focused is self.side:
             self.rows.focus()
+        elif self.search.clear():
+            return
         elif self.view not in ("tree", "empty"):
             self.turn_to("tree")
         elif self.shown.tree.filter.wants:
@@ -393,6 +409,26 @@ class Board(Vertical):
         if not self.screen.has_class("-wide"):
             self.app.notify("The details are beside the rows from 110 columns on.", timeout=3)
         self.show_details()
+
+    def action_search(self) -> None:
+        if self.search.bar.display:
+            raise SkipAction  # it is typed
+        self.search.open()
+
+    def action_hit(self, by: int) -> None:
+        self.search.step(by)
+
+    def on_search_bar_typed(self, message: SearchBar.Typed) -> None:
+        self.search.typed(message.text)
+
+    def on_search_bar_stepped(self, message: SearchBar.Stepped) -> None:
+        self.search.step(message.by)
+
+    def on_search_bar_closed(self, message: SearchBar.Closed) -> None:
+        self.search.closed(kept=message.kept)
+
+    def _tell(self, text: str) -> None:
+        self.notify(text, timeout=3, markup=False)
 
     def on_cursor_moved(self, _: CursorMoved) -> None:
         self.show_details()

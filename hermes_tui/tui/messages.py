@@ -10,8 +10,10 @@ from textual.message import Message
 from hermes_tui.hermes.state_db import Watched
 from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.reader import SessionRow
+from hermes_tui.journal.searching import Found
 from hermes_tui.model.compare import Told
 from hermes_tui.model.days import Day
+from hermes_tui.model.joined import AnyTurnKey
 from hermes_tui.model.span import Span
 from hermes_tui.model.state_rows import StateRow
 from hermes_tui.tui.rows import RowKey
@@ -131,6 +133,21 @@ class CommandsRead(Message):
     group: Group | None = None
     complete: bool = False
     trouble: str = ""
+
+
+@dataclass
+class HitsFound(Message):
+    """What a search found since its last message, and all that it found in Hermes' records.
+
+    `rows`: everything that rows show was looked at; `bounded`: it ended before it had seen all.
+    """
+
+    serial: int
+    spans: list[Found]
+    records: dict[AnyTurnKey, dict[RowKey, str]]
+    rows: bool
+    done: bool
+    bounded: bool
 
 
 @dataclass

@@ -32,21 +32,25 @@ _HINTS = ("m reviewed", "u next", "X export")
 
 def footer(
     view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool,
-    paused: bool = False,
+    paused: bool = False, search: str = "",
 ) -> FooterData:  # fmt: skip
-    """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
+    """`safe` is the glyph for how safe the session is; `others`: a newer session waits; `search`: how the
+    search stands.
+    """
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
     wanted = session.tree.filter
     only = f": {wanted.name}" if wanted.wants else ""
     marks = {"tree": only, "commands": f" {session.commands.total}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
+    find = (("/", "search"),) if view in ("tree", "commands") else ()
     return FooterData(
         views=tuple((each.key, f"{each.title}{marks.get(each.name, '')}") for each in VIEWS),
         view=next((each.key for each in VIEWS if each.name == view), ""),
         unseen=unseen,
         following=following,
-        keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
+        keys=(*own.get(view, sessions), *find, ("?", "keys"), ("q", "quit")),
+        search=search,
         spoken=others or view in own,
         paused=paused,
     )

@@ -339,3 +339,20 @@ async def test_the_user_is_called_once(state: StateDir, hermes: Hermes, tmp_path
         await stage.until(lambda: len(log.read_text().splitlines()) >= 3)
     told = log.read_text().splitlines()
     assert sorted(told) == sorted(["turn s", "turn t", "turn 20261123_023010_9fa5c0"])
+
+
+async def test_the_search_finds_what_hermes_noted(state: StateDir, hermes: Hermes) -> None:
+    hermes.session("s1")
+    hermes.message("s1", "user", "dig for it")
+    hermes.calls("s1", c1="dig deep", c2="dig on")
+    hermes.result("s1", "c1", f"{'earth ' * 2_000}treasure{' earth' * 2_000}")  # the pane keeps its ends
+    async with pane(state, watch=hermes.watch()) as stage:
+        await stage.until(lambda: "dig on" in texts(stage))
+        await stage.press("slash", *"treasure", "enter")
+        await stage.until(lambda: "/treasure 1/1" in stage.footer)
+        assert stage.cursor_row.text == "dig deep"
+        await stage.press("slash", *"gold", "enter")
+        hermes.result("s1", "c2", "gold")
+        await stage.until(lambda: "/gold" in stage.footer and "1" in stage.footer.split("/gold")[1][:6])
+        await stage.press("n")
+        assert stage.cursor_row.text == "dig on"

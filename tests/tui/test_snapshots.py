@@ -191,6 +191,19 @@ def test_commands_export_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("2", "X"))
 
 
+async def _searched(stage: Stage) -> None:
+    await stage.until(lambda: stage.app._finder.done)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_search(picture: Picture, size: tuple[int, int]) -> None:
+    picture("shell_corners", size=size, keys=("slash", *"echo", "enter", "n"), wait=_searched)
+
+
+def test_search_typed_narrow(picture: Picture) -> None:
+    picture("shell_corners", keys=("slash", *"printf"), wait=_searched)
+
+
 def test_details_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("home", "down", "down", "down", "down", "enter"))
 

@@ -123,12 +123,16 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
     return Text.assemble(left, " " * gap, right)
 
 
+_TOLD = ("f", "n", "P")  # what these stand for is said: what came, and what was found
+
+
 @dataclass(frozen=True, slots=True)
 class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
     `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
-    key matter more than the names of the views that are not open. `paused`: the view is frozen.
+    key matter more than the names of the views that are not open. `paused`: the view is frozen. `search`: how
+    a search stands.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -138,6 +142,7 @@ class FooterData:
     keys: tuple[tuple[str, str], ...] = ()
     spoken: bool = False
     paused: bool = False
+    search: str = ""
 
 
 class Footer(Widget):
@@ -167,7 +172,11 @@ class Footer(Widget):
             keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
         elif not data.following:
             keys, spoken = [("f", "f follow"), *keys], True
-        least = [(key, text if spoken and not at else key) for at, (key, text) in enumerate(keys)]
+        if data.search:
+            keys, spoken = [("n", data.search), *keys], True
+        least = [
+            (key, text if (spoken and not at) or key in _TOLD else key) for at, (key, text) in enumerate(keys)
+        ]
         left = self._named(width - self._length(least))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
@@ -193,10 +202,10 @@ class Footer(Widget):
         for at in reversed(range(len(keys))):
             if self._length(keys) <= room:
                 break
-            if keys[at][0] not in ("f", "P"):
+            if keys[at][0] not in _TOLD:
                 keys[at] = (keys[at][0], keys[at][0])
         while keys and self._length(keys) > room:
-            keys.pop(1 if keys[0][0] in ("f", "P") and len(keys) > 1 else 0)
+            keys.pop(next((at for at, (key, _) in enumerate(keys) if key not in _TOLD), -1))
         return keys
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:

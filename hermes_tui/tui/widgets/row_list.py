@@ -7,7 +7,7 @@ follows the lines on the screen. Textual's Tree measures every label at every ch
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Set
 from typing import ClassVar, Protocol
 
 from rich.cells import cell_len, set_cell_size
@@ -22,7 +22,9 @@ from textual.strip import Strip
 from textual.timer import Timer
 
 from hermes_tui.figures import short_time
+from hermes_tui.model.needle import Needle
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.marking import parts
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.standin_rows import WAITING
@@ -66,7 +68,7 @@ class RowList(ScrollView, can_focus=True):
         for name in (
             "cursor", "turn", "turn-unnamed", "command", "llm", "tool", "approval", "subagent", "skill",
             "other", "missing", "good", "bad", "warning", "live", "dim", "number", "asking", "waiting",
-            "pinned",
+            "pinned", "hit",
         )
     }  # fmt: skip
 
@@ -80,6 +82,8 @@ class RowList(ScrollView, can_focus=True):
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(2048)
         self._tick = 0
         self._clocks: Timer | None = None
+        self._needle: Needle | None = None
+        self._marked: Set[RowKey] = frozenset()
 
     def on_mount(self) -> None:
         self._clocks = self.set_interval(_TICK_S, self._run_clocks, pause=True)
@@ -115,6 +119,13 @@ class RowList(ScrollView, can_focus=True):
         self.following = False
         self._place(line, by_user=True)
         return True
+
+    def mark(self, needle: Needle | None, rows: Set[RowKey]) -> None:
+        """Show where a text stands, and which rows have to do with it; None: no text is searched."""
+        if needle != self._needle or rows != self._marked:
+            self._needle, self._marked = needle, rows
+            self._strips.clear()
+            self.refresh()
 
     def _follow(self) -> None:
         line = self.source.find(self.source.newest())
@@ -211,7 +222,7 @@ class RowList(ScrollView, can_focus=True):
         if number >= len(self.source):
             return Strip.blank(width, self.rich_style)
         row = self.source.row(number)
-        current = row.key == self.cursor and (self.has_focus or self.following)
+        current = row.key == self.cursor and (self.has_focus or self.following or self._needle is not None)
         look = self._look(number, width)
         if row.since_ns:
             return self._draw(row, width, current, look)
@@ -241,8 +252,12 @@ class RowList(ScrollView, can_focus=True):
         used = sum(cell_len(segment.text) for segment in (*left, *right))
         text = self._fit(row.text, max(0, width - used - 1), end=row.style == "tool")
         base = self._style("other", current)
-        body = Segment(text, self._style(row.style, current))
-        return Strip([*left, body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
+        more = self.source.glyphs.more
+        body = [
+            Segment(part, self._style(row.style, current, hit=hit))
+            for part, hit in parts(row.text, text, self._needle, more)
+        ]
+        return Strip([*left, *body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
 
     def _left(self, row: Row, current: bool) -> list[Segment]:
         """Indent, fold marker and glyph."""
@@ -250,7 +265,8 @@ class RowList(ScrollView, can_focus=True):
         glyph = "number" if row.depth == 0 and row.glyph.isdigit() else row.style
         return [
             Segment(head, self._style("dim", current)),
-            Segment(f"{row.glyph} ", self._style(glyph, current)),
+            Segment(row.glyph, self._style(glyph, current, hit=row.key in self._marked)),
+            Segment(" ", self._style(glyph, current)),
         ]
 
     def _head(self, row: Row) -> str:
@@ -290,8 +306,8 @@ class RowList(ScrollView, can_focus=True):
             return f"{head}{self.source.glyphs.more}{tail}"
         return set_cell_size(text, max(0, room - 1)) + self.source.glyphs.more if room > 0 else ""
 
-    def _style(self, name: str, current: bool) -> Style:
-        return row_style(self, name, current=current)
+    def _style(self, name: str, current: bool, *, hit: bool = False) -> Style:
+        return row_style(self, name, current=current, hit=hit)
 
     def _refresh_lines(self, *lines: int) -> None:
         width, top = self.scrollable_content_region.width, self.scroll_offset.y

@@ -8,11 +8,13 @@ from textual.widget import Widget
 _REVERSE = Style(reverse=True)
 
 
-def row_style(widget: Widget, name: str, *, current: bool) -> Style:
+def row_style(widget: Widget, name: str, *, current: bool, hit: bool = False) -> Style:
     """The style of `row--NAME`, on the line under the cursor if it is `current`; Textual keeps the colours
-    until the theme changes.
+    until the theme changes. `hit`: of a search, reversed.
     """
     names = ("row--cursor", f"row--{name}") if current else (f"row--{name}",)
+    if hit:
+        return widget.get_visual_style(*names, "row--hit").rich_style + _REVERSE
     style = widget.get_visual_style(*names).rich_style
     # Textual 8.2 leaves `reverse` out of what it combines.
     if any(widget.get_component_styles(each).text_style.reverse for each in names):

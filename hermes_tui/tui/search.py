@@ -1,0 +1,175 @@
+"""What the search does to the screen: its line, the marks in the rows, the cursor's way from hit to hit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from hermes_tui.model.span import Span
+from hermes_tui.tui.finder import Finder
+from hermes_tui.tui.messages import HitsFound
+from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.search_bar import SearchBar
+
+_ROOMY = 100  # columns from which on the footer also says where a hit was found
+
+
+class Place(Protocol):
+    """What the search needs of the board."""
+
+    shown: ShownSession
+    view: str
+
+    def turn_to(self, view: str) -> None: ...
+    def show_footer(self) -> None: ...
+    def show_details(self) -> None: ...
+
+
+class Search:
+    """`lists` are the tree and the list of commands; `notify` tells the user a sentence."""
+
+    def __init__(
+        self, place: Place, finder: Finder, lists: tuple[RowList, RowList], footer: Footer,
+        notify: Callable[[str], object],
+    ) -> None:  # fmt: skip
+        self.bar = SearchBar()
+        self._place = place
+        self._finder = finder
+        self._lists = lists
+        self._footer = footer
+        self._notify = notify
+        self._origin: tuple[RowKey | None, bool] = (None, True)
+        self._landed = False
+
+    @property
+    def _commands(self) -> bool:
+        return self._place.view == "commands"
+
+    @property
+    def _rows(self) -> RowList:
+        return self._lists[self._commands]
+
+    # --- what the user does
+
+    def open(self) -> None:
+        """Let the user type what to search for."""
+        if not self._place.shown.id:
+            return
+        if self._place.view not in ("tree", "commands"):
+            self._place.turn_to("tree")
+        self.clear()
+        self._origin = self._rows.cursor, self._rows.following
+        self._footer.display = False
+        self.bar.open()
+
+    def typed(self, text: str) -> None:
+        """Search for another text, from where the search began."""
+        self._finder.fold_back()
+        self._finder.look(text, self._place.shown)
+        self._landed = False
+        if not text:
+            self._return()
+        self.show()
+
+    def step(self, by: int) -> None:
+        """To the next hit, or the one before."""
+        if not self._finder.active:
+            self._notify("Nothing is searched for. / begins a search.")
+            return
+        if self._place.view not in ("tree", "commands"):
+            self._place.turn_to("tree")
+        self._landed = True
+        key = self._finder.step(self._rows.cursor, by, commands=self._commands)
+        if key is not None:
+            self._go(key)
+
+    def closed(self, *, kept: bool) -> None:
+        """The line is gone: the hits stay, or everything is as before."""
+        self._footer.display = True
+        if kept:
+            self._finder.stay()
+        else:
+            self._finder.fold_back()
+            self._return()
+            self.clear()
+        self._rows.focus()
+        self.show()
+
+    def clear(self) -> bool:
+        """End the search; False when there was none."""
+        active = self._finder.active
+        if active:
+            self._finder.look("", self._place.shown)
+            self.show()
+        return active
+
+    # --- what comes
+
+    def begin(self, *, again: bool) -> None:
+        """The session is read from its beginning; `again`: it is the same one."""
+        if not again and self.bar.display:
+            self.bar.action_close(False)
+        self._finder.begin(self._place.shown, again=again)
+        self.show()
+
+    def arrived(self, spans: list[Span]) -> None:
+        """Spans came that the session does not hold yet."""
+        self._finder.arrived(spans, self._place.shown.forest.trees.keys())
+
+    def refreshed(self) -> None:
+        """The session's rows are up to date."""
+        self._finder.refreshed()
+
+    def take(self, message: HitsFound) -> None:
+        """Show what was found; while the user types the cursor goes to the first hit from where it was."""
+        if not self._finder.take(message):
+            return
+        if self.bar.display and not self._landed:
+            self._finder.fold_back()
+            key = self._finder.step(self._origin[0], 1, commands=self._commands, here=True, keep=False)
+            if key is not None:
+                self._landed = message.rows
+                self._go(key)
+            elif message.done:
+                self._return()
+        self.show()
+
+    # --- what is shown
+
+    def words(self) -> str:
+        """For the footer; "" while nothing is searched."""
+        if not self._finder.active:
+            return ""
+        told = self._finder.told(self._rows.cursor, commands=self._commands)
+        roomy = not self._finder.done or self._footer.app.size.width >= _ROOMY
+        return " ".join(part for part in (told.word, told.place, told.more if roomy else "") if part)
+
+    def show(self) -> None:
+        """Bring marks, footer and line up to date."""
+        finder = self._finder
+        needle = finder.needle if finder.active else None
+        for commands, rows in enumerate(self._lists):
+            wanted = needle is not None and (rows is self._rows)
+            rows.mark(needle, finder.marked(commands=bool(commands)) if wanted else frozenset())
+        if self.bar.display:
+            told = finder.told(self._rows.cursor, commands=self._commands)
+            self.bar.say(" ".join(part for part in (told.place, told.more) if part) if needle else "")
+        self._place.show_footer()
+
+    def _go(self, key: RowKey) -> None:
+        rows = self._rows
+        rows.following = False
+        rows.rows_changed()
+        rows.go_to(key)
+
+    def _return(self) -> None:
+        """To where the search began."""
+        cursor, following = self._origin
+        rows = self._rows
+        rows.following = following
+        rows.rows_changed()
+        if cursor is not None and not following:
+            rows.go_to(cursor)
