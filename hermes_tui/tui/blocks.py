@@ -104,7 +104,11 @@ class Blocks(Generic[M]):
         While the order stays, only turns that can have changed are looked at: a session may have
         thousands, and this runs for every span that arrives.
         """
-        order = [turn_keys(turn)[0] for turn in turns]
+        if len(turns) == len(self._turns):
+            known_keys = zip(turns, self._turns, self._order, strict=True)
+            order = [key if turn is old else turn_keys(turn)[0] for turn, old, key in known_keys]
+        else:
+            order = [turn_keys(turn)[0] for turn in turns]
         if order == self._order:
             watched = self._watched | self._touched
             known = self._turns
