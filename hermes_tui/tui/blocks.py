@@ -38,11 +38,9 @@ class Blocks(Generic[M]):
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
         self.glyphs = glyphs
         self.built = 0
-        self._turns: list[JoinedTurn] = []
         self._order: list[RowKey] = []
         self._blocks: dict[RowKey, Block] = {}
         self._made: dict[RowKey, tuple[JoinedTurn, M]] = {}
-        self._lengths: list[int] = []
         self._ends: list[int] = []
         self._places: dict[RowKey, RowKey] = {}
         self._alive: set[RowKey] = set()
@@ -73,7 +71,12 @@ class Blocks(Generic[M]):
         rows = self._blocks[self._order[block]].rows
         if number - before >= len(rows):
             rows = self._whole(self._order[block]).rows
-        return rows[number - before]
+        row = rows[number - before]
+        return row if number > before else self._first(block, row)
+
+    def _first(self, block: int, row: Row) -> Row:
+        """The first row of a block with what depends on its place: that alone makes no row anew."""
+        return row
 
     def head(self, number: int) -> int:
         """The number of the first row of the block that this row is in."""
@@ -101,31 +104,28 @@ class Blocks(Generic[M]):
     ) -> None:
         """Take the blocks of `turns` in this order; build those that are new or whose mark changed.
 
-        While the order stays, only turns that can have changed are looked at: a session may have
-        thousands, and this runs for every span that arrives.
+        Only turns that can have changed are looked at, and the first ones, now and before: a session may have
+        thousands, and this runs for every span that arrives. Of the order a mark depends on nothing else.
         """
-        if len(turns) == len(self._turns):
-            known_keys = zip(turns, self._turns, self._order, strict=True)
-            order = [key if turn is old else turn_keys(turn)[0] for turn, old, key in known_keys]
-        else:
-            order = [turn_keys(turn)[0] for turn in turns]
-        if order == self._order:
-            watched = self._watched | self._touched
-            known = self._turns
-            places = [at for at, turn in enumerate(turns) if turn is not known[at] or order[at] in watched]
-        else:
-            places = list(range(len(turns)))
+        order = [turn_keys(turn)[0] for turn in turns]
+        again = self._watched | self._touched | {*order[:1], *self._order[:1]}
+        places = [
+            at for at, (key, turn) in enumerate(zip(order, turns, strict=True))
+            if (known := self._made.get(key)) is None or known[0] is not turn or key in again
+        ]  # fmt: skip
+        moved = order != self._order
+        if moved:
             for gone in self._blocks.keys() - set(order):
                 self._drop(gone)
                 self._watched.discard(gone)
-            self._lengths, self._ends = [0] * len(turns), []
         self._making = 0
         self._touched.clear()
         for at in places:
             self._refresh(at, order[at], turns[at], mark(at, turns[at]), build)
-        self._order, self._turns = order, list(turns)
-        if places:
-            self._ends = list(accumulate(self._lengths))
+        self._order = order
+        if moved or places:
+            blocks = (self._blocks[key] for key in order)
+            self._ends = list(accumulate(len(block.rows) + block.later for block in blocks))
 
     def _refresh(
         self, at: int, key: RowKey, turn: JoinedTurn, mark: M,
@@ -140,8 +140,6 @@ class Blocks(Generic[M]):
             self._keep(key, block)
             if any(row.since_ns for row in block.rows):
                 self._alive.add(key)
-        block = self._blocks[key]
-        self._lengths[at] = len(block.rows) + block.later
 
     def _keep(self, key: RowKey, block: Block) -> None:
         self._blocks[key] = block

@@ -27,7 +27,6 @@ class Mark(NamedTuple):
     """What the rows of a turn depend on, beside the turn: of another mark they are made anew."""
 
     folded: bool
-    number: int
     status: str
     generation: int
     pulse: tuple[object, ...]
@@ -59,25 +58,24 @@ class TreeOutline(Blocks[Mark]):
         count, lead = len(turns), lead_of(turns)
         self._moment = moment
         newest_first = turns[::-1]
-        numbers: list[int] | None = None
+        self._numbers: Sequence[int] = range(count, 0, -1)
         if self.filter.wants:
             kept = [at for at, turn in enumerate(newest_first) if at == 0 or self._matches(turn, lead)]
-            numbers = [count - at for at in kept]
+            self._numbers = [count - at for at in kept]
             newest_first = [newest_first[at] for at in kept]
 
         def mark(at: int, turn: JoinedTurn) -> Mark:
             folded = self.folded(turn, newest=at == 0)
-            number = numbers[at] if numbers is not None else count - at
             known = self._at_rest(turn) if turn is not lead and at else None
             if known is not None:
-                return Mark(folded, number, known.status, self._generation, known.pulse)
+                return Mark(folded, known.status, self._generation, known.pulse)
             if at:
                 self.contents(turn)  # while it is new: who looks for something later asks for that of all
             status = moment.status(turn, lead)
             running = status == "running"
             self._watch(turn, moves=running or not moment.settled(turn))
             pulse = moment.pulse(turn, running=running)
-            return Mark(folded, number, status, self._generation, pulse)
+            return Mark(folded, status, self._generation, pulse)
 
         def build(at: int, turn: JoinedTurn) -> Block:
             later = self._later(turn) if at and self._making > MANY else 0
@@ -87,6 +85,9 @@ class TreeOutline(Blocks[Mark]):
             return self._finish(turn)
 
         self._arrange(newest_first, mark, build)
+
+    def _first(self, block: int, row: Row) -> Row:
+        return row._replace(glyph=str(self._numbers[block]))
 
     def contents(self, turn: JoinedTurn) -> Contents:
         """What a turn's rows are; counted once, until the turn changes."""
@@ -203,7 +204,8 @@ class TreeOutline(Blocks[Mark]):
 
         None if none of them is of the nature wanted; 0: its head alone.
         """
-        turn, home = self._turns[at], self._order[at]
+        home = self._order[at]
+        turn = self._made[home][0]
         status = self._made[home][1].status
         erring = wants == ERROR and status == "failed"
         if wants and not (self.contents(turn).count(wants) or erring or status == "running"):
@@ -261,10 +263,10 @@ class TreeOutline(Blocks[Mark]):
 
     def _finish(self, turn: JoinedTurn) -> Block:
         first, *before = turn_keys(turn)
-        folded, number, status, *_ = self._made[first][1]
+        folded, status, *_ = self._made[first][1]
         retries = self.contents(turn).retries if folded else 0
         tokens = _tokens(turn, self._moment)
-        head = turn_row(turn, number, folded, status, tokens, self.glyphs, retries=retries)
+        head = turn_row(turn, folded, status, tokens, self.glyphs, retries=retries)
         head = head._replace(nature=ERROR if status == "failed" else 0)
         if folded:
             return Block([head], dict.fromkeys(before, first))

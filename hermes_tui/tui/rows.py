@@ -108,9 +108,10 @@ _TURN_ENDS = {
 
 
 def turn_row(
-    turn: JoinedTurn, number: int, folded: bool, status: str, tokens: int, glyphs: Glyphs, *, retries: int = 0
+    turn: JoinedTurn, folded: bool, status: str, tokens: int, glyphs: Glyphs, *, retries: int = 0
 ) -> Row:
-    """A turn is its prompt; folded it also tells how it ended and how many commands it ran.
+    """A turn is its prompt; folded it also tells how it ended and how many commands it ran. Its number, the
+    glyph, depends on how many there are: the outline knows.
 
     `retries` is how often a model call was made again.
     """
@@ -135,7 +136,7 @@ def turn_row(
         key=turn_keys(turn)[0],
         depth=0,
         marker=glyphs.folded if folded else glyphs.open,
-        glyph=str(number),
+        glyph="",
         text=title,
         style="turn" if turn.prompt else "turn-unnamed",
         note=" ".join(part for part in parts if part),
