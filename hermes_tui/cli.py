@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hermes_tui import __version__, neutral
-from hermes_tui.commands import delivery, doctor, listing, now
+from hermes_tui.commands import delivery, doctor, listing, now, transcript
+from hermes_tui.commands.beside import goes_on, host_for, open_beside, with_split
 from hermes_tui.commands.common import (
     fail,
     open_journal,
@@ -45,33 +46,45 @@ DEMO_HOME = "hermes"  # of the Hermes that the demo plays, in its state folder
 @click.version_option(__version__, message="%(prog)s %(version)s")
 @with_relay_flags
 @with_state_dir
+@with_split
 @click.pass_context
-def main(context: click.Context, /, state_dir: str | None, **flags: Any) -> None:
+def main(context: click.Context, /, state_dir: str | None, split: str | None, **flags: Any) -> None:
     """Watch Hermes Agent work: its traces live, every command it ran, and whether MLflow has them.
 
     Without a command: opens the pane, and starts the relay when none runs.
     """
     os.umask(0o077)  # whatever is made here holds prompts and commands; SQLite and threads make files too
-    if context.invoked_subcommand is None:
-        open_pane(relay_flags(state_dir, **flags))
-    elif state_dir is not None or any(value is not None for value in flags.values()):
+    given = any(value is not None for value in (state_dir, split, *flags.values()))
+    if context.invoked_subcommand is not None and given:
         raise click.UsageError(f"options go behind the command: {context.invoked_subcommand} --state-dir …")
+    if context.invoked_subcommand is not None:
+        return
+    open_pane(relay_flags(state_dir, **flags), split)
 
 
-def open_pane(flags: dict[str, Any]) -> None:
-    need_terminal()
+def open_pane(flags: dict[str, Any], split: str | None = None) -> None:
+    if split is None:
+        need_terminal()
+    else:
+        host_for(flags)  # before anything is started
     from hermes_tui.relay.launch import Launcher, LaunchError
 
     chosen = settings(destination=True, **flags)
     state = StateDir(chosen.state_path.absolute())
-    launcher = Launcher(
-        state, relay_arguments({**flags, "state_dir": str(state.path)}), environment=relay_environment(flags)
-    )
+    own = {**flags, "state_dir": str(state.path)}
+    launcher = Launcher(state, relay_arguments(own), environment=relay_environment(flags))
     try:
         launcher.ensure()
     except (LaunchError, StateError) as error:
         fail(str(error))
-    sys.exit(run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags))
+    if split is not None:
+        open_beside(split, own)
+        return
+    code = run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags)
+    words = goes_on(launcher.find(), flags.get("state_dir"))
+    if words and code == 0:
+        click.echo(words)
+    sys.exit(code)
 
 
 def run_pane(
@@ -87,6 +100,7 @@ def run_pane(
     """
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
+    from hermes_tui.model.flags import Flags
     from hermes_tui.tui.app import TraceApp
     from hermes_tui.tui.examination import Examination
 
@@ -100,6 +114,8 @@ def run_pane(
             watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
             attention=chosen.attention,
             windows=lambda: known(chosen),
+            flags=Flags([(flag.pattern, flag.why) for flag in chosen.flags]),
+            wanted_pane=chosen.pane,
             examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
         )
     app.run()
@@ -326,6 +342,7 @@ def replay(files: tuple[Path, ...], to: str | None, speed: float, now: bool, sta
 for each in (
     listing.sessions,
     listing.commands,
+    transcript.transcript,
     delivery.verify,
     delivery.retry,
     delivery.purge,

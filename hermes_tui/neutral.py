@@ -32,6 +32,7 @@ def _table() -> dict[int, str | None]:
 
 _ONE_LINE = _table()
 _LINES = _ONE_LINE | {0x0A: "\n"}
+_COPY = _LINES | {0x09: "\t", 0xFE0E: "\ufe0e", 0xFE0F: "\ufe0f"}
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 _MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _MARKS = re.compile(f"({_MARK}{{3}}){_MARK}+")
@@ -52,6 +53,15 @@ def block(text: str) -> str:
     if "\t" in text:
         text = text.expandtabs(8)
     return _MARKS.sub(r"\1", text.translate(_LINES))
+
+
+def copied(text: str) -> str:
+    """`text` for a clipboard: as `block`, but tabs, accents and emoji stay what they are.
+
+    Nothing is laid out in cells there, and a command whose tabs became spaces would be another one. Line
+    breaks at the end go: pasted into a shell, one would run the command at once.
+    """
+    return text.replace("\r\n", "\n").translate(_COPY).rstrip("\n")
 
 
 def dump_json(document: Any, indent: int | None = 2) -> str:

@@ -101,9 +101,9 @@ def markdown(records: Sequence[Record]) -> str:
         told = f" · from {_told_by(record)}" if _told_by(record) else ""
         parts.append(f"## {record['started']} · {exit_mark(record)} · {took}{told}")
         language = "python" if record["tool"] == "execute_code" else "sh"
-        parts += ["", _fenced(neutral.block(record["command"] or ""), language), ""]
+        parts += ["", fenced(neutral.block(record["command"] or ""), language), ""]
         if record["output"]:
-            parts += [_fenced(neutral.block(record["output"]), "text"), ""]
+            parts += [fenced(neutral.block(record["output"]), "text"), ""]
     return "\n".join(parts)
 
 
@@ -250,7 +250,8 @@ def _cell(value: object) -> Text:
     return Text("" if value is None else neutral.line(str(value)))
 
 
-def _fenced(text: str, language: str) -> str:
+def fenced(text: str, language: str) -> str:
+    """A block of Markdown that the text cannot end."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"

@@ -14,6 +14,8 @@ import msgspec
 import platformdirs
 
 from hermes_tui.layers import leaves, merge, nested
+from hermes_tui.model.flags import mistake
+from hermes_tui.pane_settings import Pane
 
 APP = "hermes-trace-tui"
 HTTP_PORT = 4318
@@ -89,6 +91,13 @@ class Attention(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
         return bool(self.on) and (self.bell or self.terminal != "none" or bool(self.words))
 
 
+class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A regular expression, and why a command that has it deserves a look."""
+
+    pattern: str
+    why: str
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """Everything that can be set. `state_dir` is where the journal lies.
 
@@ -97,7 +106,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     with `allow_anyone`. `allowed_hosts` are names in a Host header, `cors_origins` of web pages that may
     send. `max_request_bytes` holds before and after decompression. `watch_hermes`: look into Hermes' own
     records for what runs right now, in the user's home, its profiles, and `hermes_homes`. `windows` are
-    the tokens that models' contexts hold, by pattern (`claude-*`).
+    the tokens that models' contexts hold, by pattern (`claude-*`). `flags` are told in the pane beside
+    the ones that it has (`model.flags`).
     """
 
     state_dir: str | None = None
@@ -114,9 +124,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     watch_hermes: bool = True
     hermes_homes: tuple[str, ...] = ()
     windows: dict[str, Tokens] = msgspec.field(default_factory=dict)
+    flags: tuple[Flag, ...] = ()
     mlflow: MLflow = MLflow()
     retention: Retention = Retention()
     attention: Attention = Attention()
+    pane: Pane = Pane()
 
     def __repr__(self) -> str:
         shown = ((name, getattr(self, name)) for name in self.__struct_fields__ if name != "token")
@@ -131,6 +143,9 @@ _LISTS = ("allowed_hosts", "cors_origins", "hermes_homes", "on")
 _CHOICES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("attention", "on"): ("approval", "turn", "error"),
     ("attention", "terminal"): ("none", "osc9", "osc777", "auto"),
+    ("pane", "theme"): ("auto", "dark", "light", "contrast", "plain"),
+    ("pane", "copy"): ("terminal", "file"),
+    ("pane", "beside"): ("auto", "newest"),
 }
 _SIZES = ("max_request_bytes", "max_bytes", "undelivered_bytes")
 _SIZE = re.compile(r"([0-9]{1,12}) ?((?:Ki|Mi|Gi)?)B?", re.IGNORECASE)
@@ -163,6 +178,9 @@ _ENVIRONMENT = {
     "HERMES_TRACE_ATTENTION_TERMINAL": ("attention", "terminal"),
     "HERMES_TRACE_ATTENTION_COMMAND": ("attention", "command"),
     "HERMES_TRACE_ATTENTION_MIN_TURN_S": ("attention", "min_turn_s"),
+    "HERMES_TRACE_PANE_THEME": ("pane", "theme"),
+    "HERMES_TRACE_PANE_COPY": ("pane", "copy"),
+    "HERMES_TRACE_PANE_BESIDE": ("pane", "beside"),
     "MLFLOW_TRACKING_URI": ("mlflow", "url"),
     "MLFLOW_EXPERIMENT_ID": ("mlflow", "experiment"),
     "MLFLOW_TRACKING_USERNAME": ("mlflow", "username"),
@@ -285,6 +303,9 @@ def _more_mistakes(path: tuple[str, ...], checked: Settings) -> list[str]:
         found.append(_token_mistake(checked.token or ""))
     elif path == ("token_file",) and not Path(checked.token_file or "").expanduser().is_absolute():
         found.append(f"token_file: {checked.token_file!r} is not an absolute path")
+    elif path == ("flags",):
+        whys = enumerate((mistake(flag.pattern) for flag in checked.flags), 1)
+        found += [f"flags: number {number}: {why}" for number, why in whys if why is not None]
     elif path == ("hermes_homes",):
         wrong = (name for name in checked.hermes_homes if not Path(name).expanduser().is_absolute())
         found += [f"hermes_homes: {name[:100]!r} is not an absolute path" for name in wrong]

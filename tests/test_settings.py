@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from hermes_tui.settings import Attention, MLflow, Settings, SettingsError, default_file, load, read_token
+from hermes_tui.settings import (
+    Attention,
+    Flag,
+    MLflow,
+    Settings,
+    SettingsError,
+    default_file,
+    load,
+    read_token,
+)
 
 SECRET = "hunter2-very-secret"
 CREDENTIALS = ("username", "password", "token")
@@ -84,6 +93,12 @@ SOURCES: list[tuple[str, str, tuple[str, str], tuple[str, object], tuple[object,
      (("say", "it is"), ("say", "it is", "so"), ("say",))),
     ("attention.min_turn_s", "attention: {min_turn_s: 30}", ("HERMES_TRACE_ATTENTION_MIN_TURN_S", "2.5"),
      ("attention.min_turn_s", 0), (30.0, 2.5, 0.0)),
+    ("pane.theme", "pane: {theme: light}", ("HERMES_TRACE_PANE_THEME", "plain"), ("pane.theme", "auto"),
+     ("light", "plain", "auto")),
+    ("pane.copy", "pane: {copy: file}", ("HERMES_TRACE_PANE_COPY", "terminal"), ("pane.copy", "file"),
+     ("file", "terminal", "file")),
+    ("pane.beside", "pane: {beside: newest}", ("HERMES_TRACE_PANE_BESIDE", "auto"),
+     ("pane.beside", "newest"), ("newest", "auto", "newest")),
 ]  # fmt: skip
 
 
@@ -310,6 +325,35 @@ def test_windows_as_people_write_them(file: Path) -> None:
     assert read(file).windows == {"claude-*": 200_000, "gpt-5": 400_000, "x/y": 1_000_000}
 
 
+def test_flags_of_the_user(file: Path) -> None:
+    file.write_text(
+        "flags:\n- {pattern: 'terraform\\s+destroy', why: takes servers down}\n- {pattern: a b, why: c}"
+    )
+    assert read(file).flags == (Flag(r"terraform\s+destroy", "takes servers down"), Flag("a b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[{pattern: fine, why: x}, {pattern: '(', why: x}]",
+            ("number 2", "not a regular expression", "missing )"),
+        ),
+        ("[{pattern: '(a+)+$', why: x}]", ("number 1", "too slow")),
+        ("[{pattern: '', why: x}]", ("number 1", "fits everything")),
+        ("[{pattern: x}]", ("why",)),
+        ("[{pattern: x, why: y, when: z}]", ("when",)),
+        ("{rm: x}", ("flags",)),
+        ("rm", ("flags", "array")),
+    ],
+)
+def test_flags_that_cannot_be_used_are_named(file: Path, text: str, words: tuple[str, ...]) -> None:
+    file.write_text(f"flags: {text}")
+    (only,) = mistakes(file)
+    for word in (str(file), *words):
+        assert word in only
+
+
 @pytest.mark.parametrize("tokens", ["0", "-5", "many", "200K tokens", "[1]", "{a: 1}"])
 def test_what_is_no_window_is_named(file: Path, tokens: str) -> None:
     file.write_text(f"windows: {{fine: 5, wrong: {tokens}}}")
@@ -354,6 +398,21 @@ def test_attention_as_people_write_it(file: Path, text: str, expected: Attention
     """YAML takes `on` without quotes for true."""
     file.write_text(f"attention: {text}")
     assert read(file).attention == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{theme: mauve}", ("pane.theme", "'mauve'", "auto, dark, light, contrast, plain")),
+        ("{copy: true}", ("pane.copy", "terminal, file")),
+        ("{colour: x}", ("pane.colour", "unknown")),
+    ],
+)
+def test_a_pane_that_cannot_be_meant_is_a_mistake(file: Path, text: str, words: tuple[str, ...]) -> None:
+    file.write_text(f"pane: {text}")
+    (only,) = mistakes(file)
+    for word in (str(file), *words):
+        assert word in only
 
 
 @pytest.mark.parametrize(

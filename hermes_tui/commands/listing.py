@@ -27,10 +27,10 @@ def sessions(as_json: bool, state_dir: str | None) -> None:
     with open_journal(state_dir) as reader:
         if reader is not None:
             found = records.sessions(reader, time.time_ns())
-    history = _history(state_dir) if found else None
+    history = hermes_history(state_dir) if found else None
     titles = history.titles([each["session"] for each in found]) if history is not None else {}
     found = [{**each, "title": titles.get(each["session"])} for each in found]
-    _say_troubles(history)
+    say_troubles(history)
     if as_json:
         click.echo(neutral.dump_json(found))
     else:
@@ -58,9 +58,9 @@ def commands(session: str | None, failed: bool, form: str, as_json: bool, state_
     """
     from hermes_tui import output
 
-    history = _history(state_dir)
+    history = hermes_history(state_dir)
     found = _find(state_dir, history, session, failed)
-    _say_troubles(history)
+    say_troubles(history)
     if as_json:
         click.echo(neutral.dump_json(found))
     elif form == "text":
@@ -69,7 +69,7 @@ def commands(session: str | None, failed: bool, form: str, as_json: bool, state_
         click.echo(output.shell_script(found) if form == "sh" else output.markdown(found), nl=False)
 
 
-def _history(state_dir: str | None) -> History | None:
+def hermes_history(state_dir: str | None) -> History | None:
     from hermes_tui.hermes.history import History
     from hermes_tui.hermes.home import homes
 
@@ -77,7 +77,7 @@ def _history(state_dir: str | None) -> History | None:
     return History(homes(chosen.hermes_homes)) if chosen.watch_hermes else None
 
 
-def _say_troubles(history: History | None) -> None:
+def say_troubles(history: History | None) -> None:
     for trouble in history.troubles if history is not None else ():
         click.echo(f"Left out of Hermes' own records: {neutral.line(trouble)}", err=True)
 

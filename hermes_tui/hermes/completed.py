@@ -35,14 +35,35 @@ def commands(
     known text. `reader` None: nothing was received yet; `history` None: Hermes' records are left alone.
     """
     spans = _read_spans(reader, session) if reader is not None else {}
-    found: list[_Command] = []
+    found: list[Command] = []
     for name, records in _with_records(history, spans, session):
         known = _commands_of(name, spans.get(name) or _Spans(), records)
         found += (each for each in known if not failed or each.outcome in FAILURES)
+    return told(reader, found)
+
+
+def told(reader: Reader | None, found: Iterable[Command]) -> list[Record]:
+    """The documents of commands, oldest first, with their whole known text."""
+    found = list(found)
     if reader is not None:
         _read_texts(reader, found)
-    told = sorted((each for each in found if each.known), key=_order)
-    return [each.record() for each in told]
+    return [each.record() for each in sorted((each for each in found if each.known), key=_order)]
+
+
+def outline(
+    reader: Reader | None, history: History | None, session: str, *, traces: int | None = None
+) -> list[Command]:
+    """The commands of a session and its subagents, oldest first, as far as rows tell of them; `told` reads
+    the rest. Of more `traces` than these only the newest are looked at.
+    """
+    spans: dict[str, _Spans] = {}
+    if reader is not None:
+        spans = _read_spans(reader, None, reader.traces_of(session)[:traces])
+    found: list[Command] = []
+    wanted = {session, *(name for name, some in spans.items() if some.tools)}
+    for name, records in _with_records(history, spans, None, wanted):
+        found += _commands_of(name, spans.get(name) or _Spans(), records)
+    return sorted(found, key=_order)
 
 
 @dataclass(slots=True)
@@ -65,7 +86,7 @@ class _Spans:
 
 
 @dataclass(slots=True)
-class _Command:
+class Command:
     """One command, by its span, by what else is known of it (`item`), or both; `live` is Hermes' record.
 
     `own` is what its own span tells, `asked` and `answered` the whole arguments and the whole result in
@@ -84,6 +105,30 @@ class _Command:
     own: Call | None = None
     asked: str | None = None
     answered: str | None = None
+    folder: str | None = None
+
+    @property
+    def text(self) -> str | None:
+        """Its command as far as rows tell, perhaps cut."""
+        said = self.item.command if self.item is not None else None
+        return said or (self.span.command if self.span is not None else None)
+
+    @property
+    def tool(self) -> str | None:
+        span = self.span
+        return span.tool if span is not None else self.item.tool if self.item is not None else None
+
+    @property
+    def cwd(self) -> str | None:
+        """Where it ran: as it was told, else where its session works (`folder`)."""
+        said = self.item.cwd if self.item is not None else self.span and self.span.cwd
+        return said or self.folder
+
+    @property
+    def exit_code(self) -> int | None:
+        if self.item is not None:
+            return self.item.exit_code
+        return self.span.exit_code if self.span is not None else None
 
     @property
     def outcome(self) -> str:
@@ -120,13 +165,13 @@ class _Command:
             "session": self.session,
             "trace": span.trace_id.hex() if span is not None else None,
             "span": span.span_id.hex() if span is not None else None,
-            "tool": span.tool if span is not None else item and item.tool,
+            "tool": self.tool,
             "command": call.command,
             "cwd": call.cwd,
             "exit_code": call.exit_code,
             "outcome": self.outcome,
             "started": timestamp(self.begun_ns),
-            "duration_s": self._duration(),
+            "duration_s": self.duration_s(),
             "output": call.output,
             "truncated": call.truncated,
             "source": source,
@@ -170,7 +215,7 @@ class _Command:
         error = self.span is not None and self.span.status is Status.ERROR
         return read_call(tool, arguments, result, command=short, said=self.said, error=error, running=running)
 
-    def _duration(self) -> float | None:
+    def duration_s(self) -> float | None:
         span, item = self.span, self.item
         if span is not None and (item is None or not span.running):
             return span.duration_s
@@ -184,15 +229,19 @@ def _is_whole(result: str | None) -> bool:
     return result is not None and read_object(result)[1]
 
 
-def _order(command: _Command) -> tuple[int, bytes, str]:
+def _order(command: Command) -> tuple[int, bytes, str]:
     """By time; calls of a session that were asked for at once stay in their order."""
     return command.begun_ns, command.span.span_id if command.span is not None else b"", command.session
 
 
-def _read_spans(reader: Reader, session: str | None) -> dict[str, _Spans]:
-    """The spans that tell of commands, by session, for every session wanted."""
+def _read_spans(
+    reader: Reader, session: str | None, traces: Sequence[bytes] | None = None
+) -> dict[str, _Spans]:
+    """The spans that tell of commands, by session, for every session wanted (None: all in the traces)."""
     found: dict[str, _Spans] = {}
-    for tree, view in views(reader, reader.traces() if session is None else reader.traces_of(session)):
+    if traces is None:
+        traces = reader.traces() if session is None else reader.traces_of(session)
+    for tree, view in views(reader, traces):
         for name in view.sessions if session is None else (session,):
             found.setdefault(name, _Spans())
         for span in tree.spans:
@@ -210,10 +259,14 @@ def _read_spans(reader: Reader, session: str | None) -> dict[str, _Spans]:
 
 
 def _with_records(
-    history: History | None, spans: dict[str, _Spans], session: str | None
+    history: History | None,
+    spans: dict[str, _Spans],
+    session: str | None,
+    wanted: set[str] | None = None,
 ) -> Iterator[tuple[str, LiveSession | None]]:
     """Every session wanted with Hermes' record of it, if there is one."""
-    wanted = {*spans} if session is None else {session}
+    if wanted is None:
+        wanted = {*spans} if session is None else {session}
     if history is not None:
         history.find(wanted, subagents=session is None)
         for records in history.read():
@@ -223,11 +276,12 @@ def _with_records(
         yield name, None
 
 
-def _commands_of(session: str, spans: _Spans, records: LiveSession | None) -> Iterator[_Command]:
+def _commands_of(session: str, spans: _Spans, records: LiveSession | None) -> Iterator[Command]:
     turns = records.turns if records is not None else []
+    folder = records.row.cwd if records is not None and records.row is not None else None
     if not turns and spans.whole:
         for span, _ in spans.tools:
-            yield _Command(session, span, span.start_ns)
+            yield Command(session, span, span.start_ns, folder=folder)
         return
     known = recorded(turns)
     lone = {key for key, (span, _) in spans.models.items() if len(span.calls or ()) == 1}
@@ -240,7 +294,7 @@ def _commands_of(session: str, spans: _Spans, records: LiveSession | None) -> It
         if record is not None and item.span is None:
             begun_ns, timed = record.begun_ns, record.sure
         wants = _wanted(item, live, spans.models)
-        yield _Command(session, item.span, begun_ns, timed, item, live, wants)
+        yield Command(session, item.span, begun_ns, timed, item, live, wants, folder=folder)
 
 
 def _lacks(span: Span) -> bool:
@@ -261,10 +315,10 @@ def _wanted(item: Item, live: LiveCall | None, models: dict[SpanKey, Placed]) ->
     return [models[key][0] for key in dict.fromkeys(keys) if key is not None]
 
 
-def _read_texts(reader: Reader, found: Iterable[_Command]) -> None:
+def _read_texts(reader: Reader, found: Iterable[Command]) -> None:
     """Read the whole texts of all commands out of the journal's requests, each of which is decoded once."""
-    own: dict[SpanKey, _Command] = {}
-    wanted: dict[SpanKey, list[_Command]] = {}
+    own: dict[SpanKey, Command] = {}
+    wanted: dict[SpanKey, list[Command]] = {}
     spans: dict[SpanKey, Span] = {}
     for command in found:
         if (span := command.span) is not None:

@@ -16,6 +16,7 @@ from hermes_tui.hermes import state_query
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.hermes.state_query import Schema
+from hermes_tui.hermes.state_reading import whole_message
 from hermes_tui.model.live import Live, LiveSession
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.state_rows import StateRow
@@ -26,6 +27,22 @@ _VALUE_BYTES = 16 * 1024 * 1024  # of a single value that are read
 _MESSAGES = 5_000  # in memory at a time, and more only for a session that has more
 _TRIES = 5  # a database can be locked for a moment, or opened by Hermes while it is read
 _WHOLE = frozenset({*COMMAND_TOOLS, None})
+
+
+class _Every(Collection[str | None]):
+    """Has any name in it."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str | None]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+_ALL = _Every()
 
 
 class _Place(NamedTuple):
@@ -73,6 +90,26 @@ class History:
             count += size
         yield from self._read(some)
 
+    def live(self) -> Live:
+        """All sessions that were found, together and with the whole texts of all their calls."""
+        live = Live()
+        for home, places in self._by_home(list(self._found)).items():
+            live.take(self._ask(home, _rows_of(home, places, _ALL)) or ())
+        return live
+
+    def messages(self, wanted: Iterable[tuple[str, int]]) -> dict[tuple[str, int], str]:
+        """All that was said in some messages, by session and id, of the sessions that were found."""
+        wanted = list(wanted)
+
+        def look(connection: sqlite3.Connection) -> dict[tuple[str, int], str]:
+            found = {each: whole_message(connection, *each) for each in wanted}
+            return {each: text for each, text in found.items() if text is not None}
+
+        said: dict[tuple[str, int], str] = {}
+        for home in self._by_home(list(self._found)) if wanted else ():
+            said = (self._ask(home, look) or {}) | said
+        return said
+
     def titles(self, sessions: Collection[str]) -> dict[str, str]:
         """What Hermes calls some sessions, where it has a title for them."""
 
@@ -87,16 +124,19 @@ class History:
         return found
 
     def _read(self, sessions: list[str]) -> Iterator[LiveSession]:
-        wanted: dict[Home, dict[str, _Place]] = {}
-        for session in sessions:
-            for place in self._found[session]:
-                wanted.setdefault(place.home, {})[session] = place
         live = Live()
-        for home, places in wanted.items():
+        for home, places in self._by_home(sessions).items():
             live.take(self._ask(home, _rows_of(home, places)) or ())
         for session in sessions:
             if (part := live.session(session)) is not None:
                 yield part
+
+    def _by_home(self, sessions: Iterable[str]) -> dict[Home, dict[str, _Place]]:
+        wanted: dict[Home, dict[str, _Place]] = {}
+        for session in sessions:
+            for place in self._found[session]:
+                wanted.setdefault(place.home, {})[session] = place
+        return wanted
 
     def _ask(self, home: Home, read: Callable[[sqlite3.Connection], T]) -> T | None:
         """What `read` gives on a home's database; None when there is none, or it cannot be read."""
@@ -115,8 +155,12 @@ class History:
         return None
 
 
-def _rows_of(home: Home, places: dict[str, _Place]) -> Callable[[sqlite3.Connection], list[StateRow]]:
-    """Reads the messages of some sessions, and what was in those that they go on from."""
+def _rows_of(
+    home: Home, places: dict[str, _Place], whole: Collection[str | None] = _WHOLE
+) -> Callable[[sqlite3.Connection], list[StateRow]]:
+    """Reads some sessions, their messages, and what was in those that they go on from. `whole` names tools
+    of whose calls nothing is shortened.
+    """
     ids = sorted(number for place in places.values() for number in place.ids)
 
     def read(connection: sqlite3.Connection) -> list[StateRow]:
@@ -124,9 +168,10 @@ def _rows_of(home: Home, places: dict[str, _Place]) -> Callable[[sqlite3.Connect
         rows: list[StateRow] = []
         for raw in schema.described(connection, places).values():
             described = state_query.session_row(home.name, 1, raw)
+            rows.append(described)
             if (before := state_query.before_row(connection, schema, described)) is not None:
                 rows.append(before)
         messages = schema.numbered(connection, ids)
-        return [*rows, *(state_query.message_row(home.name, 1, raw, _WHOLE) for raw in messages)]
+        return [*rows, *(state_query.message_row(home.name, 1, raw, whole) for raw in messages)]
 
     return read

@@ -20,7 +20,7 @@ from hermes_tui.hermes.home import Home, homes
 from hermes_tui.hermes.registers import Openers, Processes, Registers
 from hermes_tui.hermes.state_file import StateFile
 from hermes_tui.hermes.state_query import Schema
-from hermes_tui.hermes.state_reading import Reading, Seen
+from hermes_tui.hermes.state_reading import Reading, Seen, whole_message
 from hermes_tui.model.state_rows import Forgotten, HolderRow, HomeRow, StateRow
 
 WINDOW = 2_000
@@ -121,6 +121,10 @@ class StateDB:
         return self._file.once(
             lambda connection: state_query.whole_arguments(connection, session, call, asked_ns)
         )
+
+    def message(self, session: str, message: int) -> str | None:
+        """All that was said in a message, by its id."""
+        return self._file.once(lambda connection: whole_message(connection, session, message))
 
     def close(self) -> None:
         self._file.close()
@@ -223,6 +227,11 @@ class Watch:
     def arguments(self, session: str, call: str, asked_ns: int = 0) -> str | None:
         """The whole arguments of a call, as JSON text; from any thread."""
         found = (database.arguments(session, call, asked_ns) for database in list(self._databases.values()))
+        return next((text for text in found if text is not None), None)
+
+    def message(self, session: str, message: int) -> str | None:
+        """All that a user or a model said in a message, by its id; from any thread."""
+        found = (database.message(session, message) for database in list(self._databases.values()))
         return next((text for text in found if text is not None), None)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import sqlite3
 
 from hermes_tui.hermes import state_query
 from hermes_tui.hermes.state_query import RawSession, Schema
+from hermes_tui.model.copies import unwrapped
 from hermes_tui.model.state_rows import Forgotten, HolderRow, StateRow
 
 _SESSIONS = 40  # of which a first look tells
@@ -175,3 +176,11 @@ class Reading:
 def _lost_some(known: RawSession, raw: RawSession) -> bool:
     (rewinds, count), (rewinds_now, count_now) = state_query.rewound(known), state_query.rewound(raw)
     return rewinds_now != rewinds or count_now < count
+
+
+def whole_message(connection: sqlite3.Connection, session: str, message: int) -> str | None:
+    """All that a user or a model said in a message."""
+    row = connection.execute(
+        "SELECT content FROM messages WHERE session_id = ? AND id = ?", (session, message)
+    ).fetchone()
+    return None if row is None else unwrapped(state_query.content(row[0]))[0]

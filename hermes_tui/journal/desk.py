@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,12 +25,21 @@ _STEPS: tuple[tuple[str, ...], ...] = (
         "kind TEXT NOT NULL, argument TEXT NOT NULL, made_ns INTEGER NOT NULL)",
     ),
     ("CREATE TABLE notes (name TEXT PRIMARY KEY, at_ns INTEGER NOT NULL, document TEXT NOT NULL)",),
+    (
+        "CREATE TABLE reviewed (first BLOB NOT NULL, second BLOB NOT NULL, kind TEXT NOT NULL, "
+        "at_ns INTEGER NOT NULL, PRIMARY KEY (first, second, kind)) WITHOUT ROWID",
+        "CREATE INDEX reviewed_by_time ON reviewed (at_ns)",
+    ),
 )
 """What each version of the schema adds; the file's `user_version` counts the steps that it has seen."""
 
 WISH_AGE_NS = 24 * 3600 * 10**9
 """An older wish is not fulfilled any more: nobody waits for it."""
 
+CallName = tuple[bytes, bytes, str]
+"""One name of a call: (session, the model's id of it, "call") or (trace id, span id, "span")."""
+
+_REVIEWED = 100_000  # names of reviewed calls that are kept, the newest
 _PATIENCE_S = 5.0  # for another writer
 _MOST = 100  # wishes looked at: those of commands that were killed stay for a day
 
@@ -106,6 +115,28 @@ class Desk:
         """The newest wishes, the oldest of them first."""
         with self._clear_errors():
             return _wishes(self._connection)
+
+    def review(self, names: Collection[CallName], *, reviewed: bool) -> None:
+        """Note that somebody has looked at calls, or take it back. A call may have several names."""
+        now = time.time_ns()
+        with self._clear_errors(), _transaction(self._connection) as connection:
+            if not reviewed:
+                statement = "DELETE FROM reviewed WHERE first = ? AND second = ? AND kind = ?"
+                connection.executemany(statement, names)
+                return
+            statement = "INSERT OR REPLACE INTO reviewed (first, second, kind, at_ns) VALUES (?, ?, ?, ?)"
+            connection.executemany(statement, [(*name, now) for name in names])
+            connection.execute(
+                "DELETE FROM reviewed WHERE at_ns < "
+                "(SELECT at_ns FROM reviewed ORDER BY at_ns DESC LIMIT 1 OFFSET ?)",
+                (_REVIEWED - 1,),
+            )
+
+    def reviewed(self) -> set[CallName]:
+        """The names of all calls that somebody has looked at."""
+        with self._clear_errors():
+            rows = self._connection.execute("SELECT first, second, kind FROM reviewed").fetchall()
+        return {(bytes(first), bytes(second), str(kind)) for first, second, kind in rows}
 
     def keep(self, name: str, document: dict[str, Any]) -> None:
         """Keep a small document under a name, in place of the one before."""

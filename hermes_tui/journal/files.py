@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JOURNAL = "journal.db"
-_OURS = (JOURNAL, "desk.db", "credentials.json", "relay.")
+_OURS = (JOURNAL, "desk.db", "credentials.json", "relay.", "pane.json", "copied.txt")
 """How the names of all files in a state folder begin; SQLite and the log add to them."""
 
 _LINKS = 40  # followed at most, as Linux does
@@ -70,6 +70,16 @@ class StateDir:
     def output(self) -> Path:
         """What a relay in the background printed since its start: its last words, should it fail."""
         return self.path / "relay.out"
+
+    @property
+    def pane(self) -> Path:
+        """What the pane remembers of the user's choices."""
+        return self.path / "pane.json"
+
+    @property
+    def copied(self) -> Path:
+        """What was copied last and fits no clipboard."""
+        return self.path / "copied.txt"
 
     def create(self) -> None:
         """Make the folder and check that it and what it holds are ours alone. Raises StateError."""

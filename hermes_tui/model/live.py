@@ -201,7 +201,7 @@ class LiveSession:
             self.turns[-1].version = self.version
             self._back = self._back or row.at_ns < self.turns[-1].asked_ns
         self._book.told(row.text, row.at_ns)
-        turn = LiveTurn(self._key(row.at_ns), row.text[:TEXT], row.at_ns, last_ns=row.at_ns)
+        turn = LiveTurn(self._key(row.at_ns), row.text[:TEXT], row.at_ns, last_ns=row.at_ns, message=row.id)
         turn.version = self.version
         self.turns.append(turn)
 

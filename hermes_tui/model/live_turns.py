@@ -117,13 +117,16 @@ def answered(call: LiveCall, result: str, size: int, at_ns: int) -> LiveCall:
 class LiveStep:
     """A model call that was answered: what it was given was there at `since_ns`, its answer at `at_ns`.
 
-    `calls` is how many tools it asked for, `revision` the look that found the record of its answer.
+    `calls` is how many tools it asked for, `revision` the look that found the record of its answer,
+    `message` that record's id in its session and `size` the bytes of what it says beside its calls.
     """
 
     since_ns: int
     at_ns: int
     calls: int
     revision: int = field(compare=False)
+    message: int = 0
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -131,7 +134,8 @@ class LiveTurn:
     """What happened since a prompt. `take` rows in the order of their ids.
 
     `prompt` None: the turn began before the oldest row that was read. `end` is completed, interrupted
-    or "" while more is to come; `version` changes with every change.
+    or "" while more is to come; `version` changes with every change; `message` is the id of the prompt's
+    record in its session (0: not known).
     """
 
     key: TurnKey
@@ -145,6 +149,7 @@ class LiveTurn:
     cut_short: bool = False
     version: int = 0
     steps: list[LiveStep] = field(default_factory=list)
+    message: int = 0
     _batch: int = 0
 
     @property
@@ -166,7 +171,8 @@ class LiveTurn:
         broken = broken and (reasons or not row.text or row.text.startswith(INTERRUPTED))
         if not broken:
             begun = min(since or row.at_ns, row.at_ns)
-            self.steps.append(LiveStep(begun, row.at_ns, len(row.calls), row.revision))
+            size = (row.size or len(row.text)) if row.text.strip() else 0
+            self.steps.append(LiveStep(begun, row.at_ns, len(row.calls), row.revision, row.id, size))
         if row.calls:
             self._batch += 1
             for call in row.calls:

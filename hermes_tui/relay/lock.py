@@ -21,13 +21,18 @@ class AlreadyRunning(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """Who the relay of a state folder is; addresses are "host:port", None when not listening."""
+    """Who the relay of a state folder is; addresses are "host:port", None when not listening.
+
+    `experiment` and `workspace` are MLflow's, for senders that name none.
+    """
 
     pid: int
     version: str = ""
     http: str | None = None
     grpc: str | None = None
     destination: str | None = None
+    experiment: str | None = None
+    workspace: str | None = None
     started_by: str = "user"
     ready: bool = False
 

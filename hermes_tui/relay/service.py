@@ -88,6 +88,8 @@ async def serve(
                 http=addresses.http,
                 grpc=addresses.grpc,
                 destination=settings.mlflow.url,
+                experiment=settings.mlflow.experiment,
+                workspace=settings.mlflow.workspace,
                 started_by=started_by,
                 ready=True,
             )

@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from textual.app import App, ComposeResult
+from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
+from hermes_tui.pane_settings import Pane
 from hermes_tui.settings import Attention
 from hermes_tui.tui import directory, wishes
 from hermes_tui.tui import glyphs as glyph_sets
+from hermes_tui.tui.beside import beside, elsewhere
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
@@ -26,12 +29,15 @@ from hermes_tui.tui.ending import on_signals
 from hermes_tui.tui.examination import Examination
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
+from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
+    CommandsRead,
     DeliveryMoved,
     FactsArrived,
     JournalMoved,
     RecordsArrived,
     RelayMoved,
+    ReviewAsked,
     RowPicked,
     SpansArrived,
     Supervisor,
@@ -42,6 +48,7 @@ from hermes_tui.tui.messages import (
 from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.records import Records
+from hermes_tui.tui.reviewing import Reviewing
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.doctor import DoctorScreen
@@ -49,26 +56,28 @@ from hermes_tui.tui.screens.help import HelpScreen, declared_keys
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
+from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.command_list import CommandList
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
 _RECENT_NS = 3600 * 10**9
 
 
-class TraceApp(App[None]):
+class TraceApp(Hands):
     """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
     alone; else it is closed in the end. `attention` None: nobody is called. `examination` None: no doctor.
     """
 
     CSS_PATH = "app.tcss"
     TITLE = "hermes-trace-tui"
-    ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - Textual declares it so
         (0, "-narrow"),
         (110, "-wide"),
@@ -92,20 +101,18 @@ class TraceApp(App[None]):
         self, state: StateDir, *, supervisor: Supervisor | None = None, wanted: str | None = None,
         watch: Watch | None = None, attention: Attention | None = None,
         examination: Examination | None = None,
-        windows: Callable[[], Windows] = Windows,
+        windows: Callable[[], Windows] = Windows, flags: Flags | None = None,
+        wanted_pane: Pane | None = None,
     ) -> None:  # fmt: skip
-        super().__init__()
-        self.glyphs = glyph_sets.choose()
+        super().__init__(state, watch, wanted_pane or Pane())
         self.live = Live()
         self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
-        self._state = state
         self._examination = examination
         self._wanted = wanted
         self._feed = Feed(state.journal, self.post_message, paced=True)
         self._facts = FactsFeed(state.journal, self.post_message)
-        self._watch = watch
         self._records = Records(watch, self.post_message) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
         self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
@@ -116,7 +123,10 @@ class TraceApp(App[None]):
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
         empty = Empty(self._watched, state, id="empty")
-        self.board = Board(self.glyphs, self.live, self._reading, empty)
+        self._texts = TranscriptFeed(state.journal, watch, self.post_message)
+        transcript = TranscriptView(self.glyphs, self._texts, id="transcript")
+        self.board = Board(self.glyphs, self.live, self._reading, empty, transcript, flags or Flags())
+        self._reviewing = Reviewing(self, self.board, state, self._sessions, lambda: self._watched)
         self._main: Screen[Any]
 
     @property
@@ -145,12 +155,14 @@ class TraceApp(App[None]):
     def on_unmount(self) -> None:
         self._feed.stop()
         self._facts.stop()
+        self._texts.stop()
         if self._records is not None:
             self._records.stop()
         if self._supervision is not None:
             self._supervision.stop()
         if self._calling is not None:
             self._calling.stop()
+        self._reviewing.stop()
         if self._examination is not None:
             self._examination.stop()
         self._reading.close()
@@ -164,7 +176,7 @@ class TraceApp(App[None]):
             self.board.filling = True
         elif message.session != self.shown.id:
             return  # of a session that was left meanwhile
-        changed = self.shown.add(message.spans)
+        changed = self.board.take(message.spans)
         if message.complete and self.board.filling:
             # A full collection would look at every span of the session again and again, 100 ms each.
             gc.freeze()
@@ -185,6 +197,8 @@ class TraceApp(App[None]):
         family = {self.shown.id, *(part.id for part in self.live.below(self.shown.id))}
         if not family.isdisjoint(changed):
             self.board.update()
+            if self._goal is not None:
+                self._reach(self._goal)
         elif changed:
             self.on_refreshed()
 
@@ -205,6 +219,9 @@ class TraceApp(App[None]):
         if message.session in (None, self.shown.id):
             self.board.usage.take(message)
 
+    def on_transcript_read(self, message: TranscriptRead) -> None:
+        self.board.transcript.take(message)
+
     def on_relay_moved(self, message: RelayMoved) -> None:
         self.board.relay, self.board.trouble = message.relay, message.trouble
         self.board.mismatch = mismatch(message.relay, self._wanted)
@@ -218,9 +235,11 @@ class TraceApp(App[None]):
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
+        self._reviewing.settle()
         if self._calling is not None:
             history = self.board.filling and self._chosen
-            self._calling.look(self.shown, time.time_ns(), history=history)
+            seen = self.shown if self.board.held is None else ShownSession("", self.glyphs, self.live)
+            self._calling.look(seen, time.time_ns(), history=history)
 
     def _warn(self, text: str) -> None:
         self.notify(text, severity="warning", timeout=10, markup=False)
@@ -229,13 +248,18 @@ class TraceApp(App[None]):
 
     def _turn_to_newest(self) -> None:
         """Show the newest session, unless the user looks at another one or that one is still at work."""
-        newest = self._newest = directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        ours = beside(self.live, self._folders, time.time_ns())
+        newest = ours or directory.newest(self._journal.newest, self._journal.sessions, self.live)
+        self._newest = newest
         self.board.others = newest not in (None, self.shown.id)
-        if newest is None or newest == self.shown.id or self._chosen:
+        if newest is None or newest == self.shown.id or self._chosen or self.board.held is not None:
             return
         if not self.shown.id:
             self._show_first(newest)
-        elif self.board.trace_tree.following and self.shown.status() != "running":
+        elif self.board.trace_tree.following and (
+            self.shown.status() != "running"
+            or (ours is not None and elsewhere(self.live, self.shown.id, self._folders))
+        ):
             self._show_now(newest)
 
     def _show_first(self, newest: str) -> None:
@@ -264,15 +288,22 @@ class TraceApp(App[None]):
     def _go_to(self, key: RowKey) -> None:
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
-        if key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees:
-            session = self.board.delivery.session_of(key[0])
-            if session in (None, self.shown.id):
-                self.notify("It is no longer in the journal.", timeout=3)
-                return
+        elsewhere = key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees
+        session = self.board.session_of(key) if elsewhere or self.board.every is not None else None
+        if session is not None and session != self.shown.id:
             self._show_session(session)
             self._goal = key
-            return
-        self.board.go_to(key)
+            self._reach(key)
+        elif elsewhere:
+            self.notify("It is no longer in the journal.", timeout=3)
+        else:
+            self.board.go_to(key)
+
+    def _reach(self, key: RowKey) -> None:
+        """Go where the user wanted to when all that is known of it is in Hermes' records."""
+        if key[2] == "session" or (key[2] == "call" and self.shown.find(key).item is not None):
+            self._goal = None
+            self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
         rows, facts = self._journal.sessions, self._facts.known
@@ -299,6 +330,8 @@ class TraceApp(App[None]):
         """Have read what the view needs, and nothing that none does."""
         self._look_at_delivery()
         self._feed.look_at_usage(message.view == "usage")
+        if message.view == "commands":
+            self._reviewing.look()
         if message.view == "usage" and self._windows is not None:
             self.run_worker(self._learn_windows(self._windows), name="windows")
             self._windows = None
@@ -309,6 +342,12 @@ class TraceApp(App[None]):
 
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
         self.board.usage.tell_windows(await asyncio.to_thread(windows))
+
+    def on_review_asked(self, message: ReviewAsked) -> None:
+        self._reviewing.asked(message.what)
+
+    def on_commands_read(self, message: CommandsRead) -> None:
+        self._reviewing.read(message)
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
@@ -368,5 +407,8 @@ class TraceApp(App[None]):
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (TraceTree, RowList, Board, DeliveryView, UsageView, DetailsScreen, TraceApp)
+        owners = (
+            TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen,
+            TraceApp,
+        )  # fmt: skip
         self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))

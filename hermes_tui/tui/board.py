@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -10,11 +11,15 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import ContentSwitcher, Rule
 
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
+from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.delivery import DeliveryState
+from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
+from hermes_tui.tui.held import Held
 from hermes_tui.tui.messages import (
     CursorMoved,
     FoldToggled,
@@ -28,23 +33,27 @@ from hermes_tui.tui.messages import (
 from hermes_tui.tui.nature import FILTERS
 from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.reading import Reading
+from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
-from hermes_tui.tui.views import footer
+from hermes_tui.tui.views import footer, review_line
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.widgets.command_list import CommandList, ReviewBar
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.trace_tree import CommandList, TraceTree
+from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 
 class Board(Vertical):
-    """Tell it what is known, then `update`. `filling`: the session is still being read.
+    """Tell it what is known, then `update`. `filling`: the session is still being read. `held`: the view is
+    paused, and this is what came since.
 
     Its parts are kept, not looked up: what arrives while the pane closes still finds them.
     """
@@ -55,11 +64,16 @@ class Board(Vertical):
         Binding("greater_than_sign", "split(-1)", "Narrower details"),
     ]
 
-    def __init__(self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty) -> None:
+    def __init__(
+        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, transcript: TranscriptView,
+        flags: Flags,
+    ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
-        self.shown = ShownSession("", glyphs, live)
+        self.review = Review(flags)
+        self.every: EveryCommand | None = None
+        self.shown = ShownSession("", glyphs, live, self.review)
         self.delivery = DeliveryState(glyphs)
         self.view = "empty"
         self.filling = False
@@ -68,22 +82,26 @@ class Board(Vertical):
         self.trouble = ""
         self.mismatch = ""
         self.others = False
+        self.held: Held | None = None
         self._unseen = 0
         self._split = Split()
         self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
+        self._review_bar = ReviewBar(glyphs)
         self._views = ContentSwitcher(id="views", initial="empty")
         self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
         self.commands = CommandList(self.shown.commands, id="commands")
         self.proof = DeliveryView(glyphs, id="delivery")
         self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
+        self.transcript = transcript
         self.side = Details(id="side")
 
     def compose(self) -> ComposeResult:
         yield self._header
         yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
+        yield self._review_bar
         with Horizontal(id="body"):
             with self._views:
                 yield self.empty
@@ -91,6 +109,7 @@ class Board(Vertical):
                 yield self.commands
                 yield self.usage
                 yield self.proof
+                yield self.transcript
             yield self.side
         yield self._footer
 
@@ -98,24 +117,36 @@ class Board(Vertical):
 
     def open(self, session: str) -> None:
         """Begin to show a session; one that is shown already begins anew, with its folds."""
+        self.held = None
         if session == self.shown.id:
             self.shown.begin()
             return
         before = self.shown.tree
-        self.shown = ShownSession(session, self.glyphs, self.live)
+        self.shown = ShownSession(session, self.glyphs, self.live, self.review)
         self.shown.tree.set_raw(before.raw)
         self.shown.tree.set_filter(before.filter)
         self.trace_tree.source = self.shown.tree
-        self.commands.source = self.shown.commands
         for rows in (self.trace_tree, self.commands):
+            if rows is self.commands and self.every is not None:
+                continue  # it lists all sessions
             rows.cursor = None
             rows.following = True
+        if self.every is None:
+            self.commands.source = self.shown.commands
         self._unseen = 0
         if self.view == "empty":
             self.turn_to("tree")
 
+    def take(self, spans: Sequence[Span]) -> int:
+        """Take spans of the session in, or hold them back while paused; how many were new or changed."""
+        return self.shown.add(spans) if self.held is None else self.held.add(spans, self.shown.forest)
+
     def update(self) -> None:
-        """Everything that depends on the session's spans and records."""
+        """Everything that depends on the session's spans and records; nothing while paused."""
+        if self.held is not None:
+            self.post_message(Refreshed())
+            self.show_footer()
+            return
         known = self.shown.news
         self._refresh_rows()
         if not self.filling and not self.trace_tree.following:
@@ -125,12 +156,13 @@ class Board(Vertical):
         self.show_footer()
         self.show_details()
         self.show_usage()
+        self.show_transcript()
 
     def tick(self) -> None:
         """What the clock alone changes."""
         if not self.shown.id:
             return
-        if self.shown.tree.moves:
+        if self.shown.tree.moves and self.held is None:
             self._refresh_rows()
             self._rows_changed()
             self.show_header()
@@ -138,11 +170,15 @@ class Board(Vertical):
             self.post_message(Refreshed())
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
 
     def _refresh_rows(self) -> None:
         """Bring the rows up to date; a turn in which the user reads stays open."""
         self.shown.tree.hold(None if self.trace_tree.following else self.trace_tree.cursor)
-        self.shown.refresh(time.time_ns())
+        if self.held is None:
+            self.shown.refresh(time.time_ns())
+        else:
+            self.shown.redraw()
         self.post_message(Refreshed())
 
     def _redraw_tree(self) -> None:
@@ -153,16 +189,60 @@ class Board(Vertical):
     def _rows_changed(self) -> None:
         self.trace_tree.rows_changed()
         self.commands.rows_changed()
+        self._show_review()
+
+    # --- the commands
+
+    def reviewed(self, names: Sequence[RowKey]) -> None:
+        """Calls of these names were marked as reviewed, or no longer are."""
+        self.shown.commands.remark(names)
+        self.shown.commands.update(self.shown.turns, self.shown.moment)
+        if self.every is not None:
+            self.every.remark(set(names))
+        self.every_changed()
+
+    def sift(self) -> None:
+        """Another filter lets other commands through."""
+        self.shown.commands.sift()
+        if self.every is not None:
+            self.every.sift()
+        self.every_changed()
+
+    def show_every(self, every: EveryCommand | None) -> None:
+        """List the commands of all sessions, or again (None) of the one that is shown."""
+        self.every = every
+        self.commands.source = self.shown.commands if every is None else every
+        self.commands.cursor = None
+        self.commands.following = True
+        self.every_changed()
+
+    def every_changed(self) -> None:
+        """The list of commands is another one."""
+        self.commands.rows_changed()
+        self._show_review()
+        self.show_footer()
+
+    def session_of(self, key: RowKey) -> str | None:
+        """The session that a row of another one is in."""
+        every = self.every if self.view == "commands" else None
+        return self.delivery.session_of(key[0]) if every is None else every.session_of(key)
+
+    def _show_review(self) -> None:
+        self._review_bar.display = self.view == "commands"
+        if self.view == "commands":
+            self._review_bar.data = review_line(self.shown, self.every)
 
     # --- what is shown
 
     @property
-    def rows(self) -> RowList | DeliveryView | UsageView:
+    def rows(self) -> RowList | DeliveryView | UsageView | TranscriptView:
         """The list of the view that is shown."""
         if self.view == "delivery":
             return self.proof
         if self.view == "usage":
             return self.usage
+        if self.view == "transcript":
+            return self.transcript
         return self.commands if self.view == "commands" else self.trace_tree
 
     @property
@@ -182,9 +262,10 @@ class Board(Vertical):
             self.view,
             self.shown,
             self._header.data.delivery.glyph,
-            unseen=self._unseen,
+            unseen=self._unseen if self.held is None else len(self.held),
             following=self.rows.following or self.view == "empty",
             others=self.others,
+            paused=self.held is not None,
         )
 
     def show_delivery(self) -> None:
@@ -201,16 +282,21 @@ class Board(Vertical):
         if record is not None and record.row is not None and record.sums is not None:
             self.usage.tell_hermes(record.sums, record.row.api_calls)
 
+    def show_transcript(self) -> None:
+        self.transcript.show(self.shown if self.view == "transcript" else None)
+
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
         key, screens = self.rows.cursor, self.app.screen_stack
         if key is None or not screens:  # there is none left while the pane closes
             return
+        every = self.every if self.view == "commands" else None
+        subject = every.subject(key) if every is not None else None
         if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
-                self._reading.show(screen, key, self.shown)
+                self._reading.show(screen, key, self.shown, subject)
         elif self.wide:
-            self._reading.show(self.side, key, self.shown)
+            self._reading.show(self.side, key, self.shown, subject)
 
     # --- what the user does
 
@@ -222,19 +308,37 @@ class Board(Vertical):
         self._views.current = view
         self.rows.focus()
         self.post_message(ViewChanged(view))
+        self._show_review()
         self.show_delivery()
         self.show_usage()
+        self.show_transcript()
         self.show_details()
         self.show_footer()
 
     def follow(self) -> None:
         """Look at the newest row from now on."""
+        self._resume()
         self._unseen = 0
         self.trace_tree.follow()
         self.commands.follow()
+        self.transcript.follow()
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
+
+    def toggle_pause(self) -> None:
+        """Freeze the view, or show what came since; what runs keeps its clock."""
+        if self.held is None and self.shown.id:
+            self.held = Held()
+            self.show_footer()
+        elif self.held is not None:
+            self._resume()
+            self.update()
+
+    def _resume(self) -> None:
+        if self.held is not None:
+            spans, self.held = self.held.spans, None
+            self.shown.add(spans)
 
     def go_to(self, key: RowKey) -> None:
         """Put the tree's cursor on a row, and unfold what hides it."""
@@ -253,6 +357,7 @@ class Board(Vertical):
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
         self._reading.full = not self._reading.full
+        self.transcript.show_full(self._reading.full)
         self.show_details()
 
     def toggle_side(self) -> None:

@@ -22,7 +22,7 @@ from hermes_tui.model.results import read_call
 from hermes_tui.model.span import Delivery, Role, Span, Status
 from hermes_tui.model.turns import Turn, is_command
 from hermes_tui.tui.delivery import difference_line
-from hermes_tui.tui.describe_record import NOTHING, Record, completed_lines, noted_lines
+from hermes_tui.tui.describe_record import NOTHING, Record, command_lines, completed_lines, noted_lines
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
 
@@ -46,16 +46,17 @@ _DELIVERY = {
 def describe(
     span: Span, detail: Detail | None, turn: Turn | None, *, glyphs: Glyphs, full: bool = False,
     mark: Mark | None = None, differences: Sequence[Difference] = (), item: Item | None = None,
-    record: Record = NOTHING, noted: LiveSession | None = None,
+    record: Record = NOTHING, noted: LiveSession | None = None, whys: Sequence[str] = (),
 ) -> Text:  # fmt: skip
     """The details page of a span. `detail` None: its request is gone, only the row is known.
 
-    `item` and `record` are what is known of its call from elsewhere too, `noted` of its session.
+    `item` and `record` are what is known of its call from elsewhere too, `noted` of its session; `whys` say
+    why its command deserves a look.
     """
     page = Page(glyphs, full=full)
     page.line(sentence(span, item), HEADING)
     attributes = {} if detail is None else detail.attributes
-    _input_output(page, span, attributes, record)
+    _input_output(page, span, attributes, record, item, whys)
     if item is not None:
         completed_lines(page, item, record)
     _times(page, span, turn)
@@ -97,19 +98,19 @@ def sentence(span: Span, item: Item | None = None) -> str:
     return f"{names.get(span.role, 'Span')} {span.name}{status}{time}"
 
 
-def _input_output(page: Page, span: Span, attributes: dict[str, Any], record: Record) -> None:
+def _input_output(
+    page: Page, span: Span, attributes: dict[str, Any], record: Record, item: Item | None, whys: Sequence[str]
+) -> None:
     arguments, result = tool_texts(attributes)
     if record.source is not None:
         arguments, result = record.arguments or arguments, record.result or result
     if is_command(span):
         call = read_call(span.tool or "", arguments, result, command=span.command)
-        page.heading("Command")
-        page.value(call.command or span.command or "(not known)")
-        if span.cwd:
-            page.field("in", span.cwd)
+        cwd = span.cwd or (item.cwd if item is not None else None)
+        command_lines(page, span.tool, call.command or span.command, cwd, whys)
         page.heading("Output")
         if call.output:
-            page.value(call.output)
+            page.output(call.output)
         else:
             page.line("(empty)" if call.output is not None else "(none arrived)", DIM)
         if span.truncated and record.source is None:

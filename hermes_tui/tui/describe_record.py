@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from rich.text import Text
@@ -39,6 +40,21 @@ def completed_lines(page: Page, item: Item, record: Record) -> None:
         page.line(f"the whole text is from {_FROM[record.source]}; the span's was cut", DIM)
 
 
+def command_lines(
+    page: Page, tool: str | None, command: str | None, cwd: str | None, whys: Sequence[str]
+) -> None:
+    """A command, where it ran, and why it deserves a look."""
+    page.heading("Command")
+    if command:
+        page.code(command, "python" if tool == "execute_code" else "bash")
+    else:
+        page.line("(not known)")
+    if cwd:
+        page.field("in", cwd)
+    for why in whys:
+        page.line(f"{page.glyphs.flag} {why}", "bold yellow")
+
+
 def describe_record(
     subject: Subject, record: Record, moment: Moment, *, glyphs: Glyphs, full: bool = False,
     head: bool = False,
@@ -63,17 +79,18 @@ def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, momen
     page.line(f"{'Command' if command else f'Tool {item.tool}'}, {_state(item, moment)}", HEADING)
     call = read_call(item.tool, record.arguments or item.arguments, record.result) if command else None
     if call is not None:
-        page.heading("Command")
-        page.value(call.command or item.command or "(not known)")
-        if item.cwd:
-            page.field("in", item.cwd)
+        whys = moment.whys(item)
+        command_lines(page, item.tool, call.command or item.command, item.cwd, whys)
     elif text := record.arguments or item.arguments:
         page.heading("Input")
         page.value(lay_out(text, full=page.full))
     if not item.open:
         page.heading("Output")
         output = call.output if call is not None else record.result
-        page.value(lay_out(output, full=page.full)) if output else page.line("(none known)", DIM)
+        if output and call is not None:
+            page.output(output)
+        else:
+            page.value(lay_out(output, full=page.full)) if output else page.line("(none known)", DIM)
     page.heading("Time")
     page.field("asked for", clock(item.asked_ns or item.start_ns))
     page.field("ended", clock(item.end_ns) if item.end_ns else "not yet" if item.open else "never seen")

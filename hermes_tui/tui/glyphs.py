@@ -27,6 +27,8 @@ class Glyphs:
     stopped: str = "◼"
     unknown: str = "?"
     background: str = "&"
+    flag: str = "!"
+    reviewed: str = "✓"
     held: str = "‖"
     none: str = "–"
     more: str = "…"
@@ -36,6 +38,7 @@ class Glyphs:
     rule: str = "─"
     up: str = "↑"
     down: str = "↓"
+    side: str = "│"
     bar: str = "━"
     blocks: str = " ▏▎▍▌▋▊▉█"
     here: str = "◂"
@@ -46,7 +49,7 @@ UNICODE = Glyphs()
 ASCII = Glyphs(
     llm="*", tool="#", subagent="@", skill="+", other=".", missing="o", open="v", folded=">", running="o",
     good="+", bad="x", stopped="!", held="!", none="-", more="~", deep="~", retry="r", arrow=">", rule="-",
-    up="in", down="out", bar="=", blocks=" #", here="<", spinner="|/-\\",
+    up="in", down="out", side="|", bar="=", blocks=" #", here="<", reviewed="+", spinner="|/-\\",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
 
@@ -17,6 +17,9 @@ from hermes_tui.model.state_rows import StateRow
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.trust import RelaySays
 
+if TYPE_CHECKING:
+    from hermes_tui.tui.every_command import Group
+
 
 class RelayInfo(Protocol):
     """What the pane knows of a running relay."""
@@ -27,6 +30,10 @@ class RelayInfo(Protocol):
     def http(self) -> str | None: ...
     @property
     def destination(self) -> str | None: ...
+    @property
+    def experiment(self) -> str | None: ...
+    @property
+    def workspace(self) -> str | None: ...
     @property
     def started_by(self) -> str: ...
 
@@ -107,6 +114,23 @@ class WishWanted(Message):
     """The user wants the relay to do something; `kind` as on the desk."""
 
     kind: str
+
+
+@dataclass
+class ReviewAsked(Message):
+    """The user wants something of the commands: mark, next, filter, scope or export."""
+
+    what: str
+
+
+@dataclass
+class CommandsRead(Message):
+    """The commands of one more session were read, for the list with this `id`; the last when `complete`."""
+
+    list_id: int
+    group: Group | None = None
+    complete: bool = False
+    trouble: str = ""
 
 
 @dataclass

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hermes_tui.model.doing import Doing, State
+from hermes_tui.model.flags import Flags
 from hermes_tui.model.jobs import Job
 from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.live import Live
 from hermes_tui.model.live_turns import CallKey
+from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import Outcome
 
 _IDLE = Doing()
+_FLAGS = Flags()
 
 
 def lead_of(turns: Sequence[JoinedTurn]) -> JoinedTurn | None:
@@ -33,6 +36,7 @@ class Moment:
     jobs: Mapping[CallKey, Job] = field(default_factory=dict)
     live: Live = field(default_factory=Live)
     traced: bool = True
+    flags: Flags = _FLAGS
 
     def doing(self, session: str) -> Doing:
         return self.doings.get(session, _IDLE)
@@ -46,6 +50,17 @@ class Moment:
         if item is None or item.outcome is not Outcome.BACKGROUND or isinstance(item.key[0], bytes):
             return None
         return self.jobs.get((item.session, str(item.key[1])))
+
+    def folder(self, item: Item) -> str | None:
+        """Where a command ran: as it was told, else where its session works."""
+        part = self.live.session(item.session) if not item.cwd else None
+        return item.cwd or (part.row.cwd if part is not None and part.row is not None else None)
+
+    def whys(self, item: Item | None) -> tuple[str, ...]:
+        """Why a command deserves a look; nothing for other calls."""
+        if item is None or item.tool not in COMMAND_TOOLS:
+            return ()
+        return self.flags.whys(item.command, self.folder(item))
 
     def since(self, item: Item) -> int:
         """Since when a call is at work, in ns; 0: it is not, or nobody knows."""

@@ -7,19 +7,17 @@ comes first, its rows below it in the order of time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import NamedTuple
 
-from hermes_tui.model.joined import JoinedTurn
-from hermes_tui.model.results import COMMAND_TOOLS
-from hermes_tui.model.span import FAILURES
+from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.tui.below import Below
 from hermes_tui.tui.blocks import MANY, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, nature_of, sift
-from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, call_key, node_row, turn_keys, turn_row
-from hermes_tui.tui.standin_rows import WAITING, call_row, command_row, stand_in_row
+from hermes_tui.tui.review import flagged
+from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, node_row, turn_keys, turn_row
+from hermes_tui.tui.standin_rows import WAITING, stand_in_row
 from hermes_tui.tui.standins import StandIn, standing
 
 
@@ -293,13 +291,15 @@ class TreeOutline(Blocks[Mark]):
             marker = "" if not spot.parent else glyphs.folded if spot.folded else glyphs.open
             if isinstance(place, StandIn):
                 row = stand_in_row(place, turn, depth, marker, moment, glyphs)
+                item = place.part if isinstance(place.part, Item) else None
             else:
                 item = stand.items.get(key[:2])
                 row = node_row(
                     place, key[0], depth, marker, running, glyphs,
                     item=item, job=moment.job(item), now_ns=moment.now_ns, retried=spot.retried,
                 )  # fmt: skip
-            rows.append(row._replace(nature=nature_of(row, place, moment.now_ns, glyphs)))
+            row = row._replace(nature=nature_of(row, place, moment.now_ns, glyphs))
+            rows.append(flagged(row, moment.whys(item), glyphs))
         return names, rows
 
     def _remake(self, home: RowKey | None) -> None:
@@ -321,58 +321,3 @@ def _tokens(turn: JoinedTurn, moment: Moment) -> int:
         if part is not None and (spent := part.spent(step.live)) is not None:
             total += spent.input_tokens + spent.output_tokens
     return total
-
-
-class CommandsOutline(Blocks[tuple[object, ...]]):
-    """The terminal commands of a session, newest last, with those of its subagents."""
-
-    def __init__(self, glyphs: Glyphs = UNICODE) -> None:
-        super().__init__(glyphs)
-        self._failed: dict[RowKey, int] = {}
-
-    @property
-    def failed(self) -> int:
-        """How many of the commands failed."""
-        return sum(self._failed.values())
-
-    def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
-        lead = lead_of(turns)
-
-        def mark(_: int, turn: JoinedTurn) -> tuple[object, ...]:
-            status = moment.status(turn, lead)
-            running = status == "running"
-            self._watch(turn, moves=running or not moment.settled(turn))
-            return status, moment.pulse(turn, running=running)
-
-        def build(_: int, turn: JoinedTurn) -> Block:
-            alive = moment.status(turn, lead) == "running"
-            items = [item for item in turn.items if item.tool in COMMAND_TOOLS]
-            self._failed[turn_keys(turn)[0]] = sum(item.outcome in FAILURES for item in items)
-            rows = []
-            names = {}
-            for item in items:
-                began = clock_time(item.start_ns)
-                if item.span is not None:
-                    rows.append(command_row(item, item.span, began, alive, moment, self.glyphs))
-                else:
-                    rows.append(call_row(item, turn, moment, self.glyphs)._replace(marker=began))
-                if item.also is not None and item.key != item.also:
-                    names[call_key(item.key)] = rows[-1].key
-            return Block(rows, names)
-
-        self._arrange(turns, mark, build)
-
-    def _drop(self, key: RowKey) -> None:
-        super()._drop(key)
-        self._failed.pop(key, None)
-
-    def newest(self) -> RowKey | None:
-        return self.row(len(self) - 1).key if len(self) else None
-
-
-def clock_time(ns: int) -> str:
-    """Local time of day."""
-    try:
-        return datetime.fromtimestamp(ns / 1e9).astimezone().strftime("%H:%M:%S")
-    except (OverflowError, ValueError, OSError):
-        return "--:--:--"

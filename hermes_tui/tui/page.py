@@ -10,12 +10,15 @@ from typing import Any
 from rich.text import Text
 
 from hermes_tui import neutral
+from hermes_tui.printed import laid_out
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.highlight import highlighted
 
 _LINES = 30  # of one value, unless `full`
 _CHARS = 3_000
 _FULL_CHARS = 400_000
 _LAID_OUT = 200_000  # characters of JSON that are laid out, unless `full`
+_PRINTED = 40_000  # of what a program printed that are laid out, unless `full`
 _STRING = 600  # characters of one string inside a laid out JSON value, unless `full`
 _NAME = 1_000  # characters of a name, an id, a key
 
@@ -50,12 +53,30 @@ class Page:
 
     def value(self, text: str, *, indent: str = "", style: str = "") -> None:
         """A value of any length: whole lines up to the limit, then how much is left out."""
-        limit = _FULL_CHARS if self.full else _CHARS
-        lines = neutral.block(text[:limit]).rstrip("\n").split("\n")
+        lines, limit = self._lines(text)
         count = len(lines) if self.full else _LINES
         for line in lines[:count]:
             self.text.append(f"{indent}{line}\n", style)
-        hidden = max(0, len(text) - limit) + len("\n".join(lines[count:]))
+        self._left_out(text, limit, lines[count:], indent)
+
+    def code(self, text: str, language: str) -> None:
+        """A program's text, as `value`, with what its words are told apart."""
+        lines, limit = self._lines(text)
+        count = len(lines) if self.full else _LINES
+        self.text.append(highlighted("\n".join(lines[:count]), language)).append("\n")
+        self._left_out(text, limit, lines[count:], "")
+
+    def output(self, text: str) -> None:
+        """What a program printed, as a terminal would have left it."""
+        self.value(laid_out(text, _FULL_CHARS if self.full else _PRINTED))
+
+    def _lines(self, text: str) -> tuple[list[str], int]:
+        """The harmless lines of a value's beginning, and how many characters that is at most."""
+        limit = _FULL_CHARS if self.full else _CHARS
+        return neutral.block(text[:limit]).rstrip("\n").split("\n"), limit
+
+    def _left_out(self, text: str, limit: int, rest: list[str], indent: str) -> None:
+        hidden = max(0, len(text) - limit) + len("\n".join(rest))
         if hidden > 0:
             hint = "" if self.full else ", x shows more"
             self.text.append(f"{indent}{self.glyphs.more} {hidden:,} more characters{hint}\n", DIM)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
@@ -15,7 +16,7 @@ from hermes_tui.model.compare import Difference, differences
 from hermes_tui.model.conventions import model_texts
 from hermes_tui.model.joined import Item, Source
 from hermes_tui.model.span import Span
-from hermes_tui.model.turns import TraceView
+from hermes_tui.model.turns import TraceView, is_command
 from hermes_tui.tui.describe import describe, differing
 from hermes_tui.tui.describe_record import Record, describe_record
 from hermes_tui.tui.glyphs import Glyphs
@@ -54,7 +55,9 @@ class Pages:
         self, key: RowKey, subject: Subject, view: TraceView | None, moment: Moment, *, full: bool
     ) -> Text:
         span, turn = subject.span, subject.turn
-        record = self._record(subject, full=full)
+        if key[2] == "session":
+            return Text("A session. Enter shows it.", "dim")
+        record = self._record(subject)
         head = key[2] == "asked" or (key[2] == "turn" and turn is not None and turn.live is not None)
         if span is None and (key[2] not in ("turn", "span") or subject.item is not None or head):
             return describe_record(subject, record, moment, glyphs=self._glyphs, full=full, head=head)
@@ -70,10 +73,28 @@ class Pages:
         return describe(
             span, detail, turn.turn if turn is not None else None, glyphs=self._glyphs, full=full, mark=mark,
             differences=found, item=subject.item, record=record,
+            whys=_whys(span, subject.item, moment),
             noted=moment.live.session(moment.session) if key[2] == "turn" else None,
         )  # fmt: skip
 
-    def _record(self, subject: Subject, *, full: bool) -> Record:
+    def source(self, subject: Subject) -> tuple[dict[str, Any], Record]:
+        """Every word of a row's span, and what is known of its call from elsewhere. Raises as `Reader`."""
+        span, record = subject.span, self._record(subject)
+        found = self._read(self._open(), span)[0] if span is not None else None
+        return ({} if found is None else found.attributes), record
+
+    def route(self, trace_id: bytes) -> dict[str, str]:
+        """The headers that the sender of a trace wants to be sent on; none of them is a credential."""
+        rows = self._open().rows(
+            "SELECT routes.headers FROM spans JOIN requests ON requests.id = spans.request "
+            "JOIN routes ON routes.id = requests.route WHERE spans.trace_id = ? LIMIT 1",
+            (trace_id,),
+        )
+        return (
+            {str(name).lower(): str(value) for name, value in json.loads(rows[0][0]).items()} if rows else {}
+        )
+
+    def _record(self, subject: Subject) -> Record:
         """What a call was given and gave, by the best source there is."""
         item = subject.item
         if item is None:
@@ -107,6 +128,13 @@ class Pages:
     def _read(self, reader: Reader, span: Span) -> tuple[Detail | None, Mark]:
         found = next(iter(reader.details([span])), None)
         return (None if found is None else found[1]), mark_of(reader, span)
+
+
+def _whys(span: Span, item: Item | None, moment: Moment) -> tuple[str, ...]:
+    """Why a command deserves a look."""
+    if item is not None:
+        return moment.whys(item)
+    return moment.flags.whys(span.command, span.cwd) if is_command(span) else ()
 
 
 def differing_turn(reader: Reader, key: RowKey, view: TraceView | None, now_ns: int) -> list[Difference]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
-from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.shown import ShownSession, Subject
 from hermes_tui.tui.widgets.details import Details
 
 
@@ -20,9 +20,14 @@ class Reading:
     def close(self) -> None:
         self._pages.close()
 
-    def show(self, place: Details | DetailsScreen, key: RowKey, shown: ShownSession) -> None:
-        """Bring `place` up to date; most arrivals change another span than the one that is read."""
-        subject = shown.find(key)
+    def show(
+        self, place: Details | DetailsScreen, key: RowKey, shown: ShownSession, subject: Subject | None = None
+    ) -> None:
+        """Bring `place` up to date; most arrivals change another span than the one that is read.
+
+        `subject` is what the row is about when that is of another session.
+        """
+        subject = shown.find(key) if subject is None else subject
         turn = subject.turn.turn if subject.turn is not None else None
         proven = turn.totals.deliveries if turn is not None and key[2] == "turn" else None
         span = subject.span

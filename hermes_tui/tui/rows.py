@@ -33,7 +33,8 @@ class Row(NamedTuple):
 
     `since_ns` is the start of something that still runs (0: nothing does): its time is drawn from
     the clock. `style` and the other `*_style` are names of component classes. `start_ns` and `end_ns` are
-    when it was (0: unknown, or not over), `nature` is what filters and jumps go by (`nature.py`).
+    when it was (0: unknown, or not over), `nature` is what filters and jumps go by (`nature.py`). `mark` is a
+    single cell before all others.
     """
 
     key: RowKey
@@ -51,6 +52,7 @@ class Row(NamedTuple):
     start_ns: int = 0
     end_ns: int = 0
     nature: int = 0
+    mark: str = ""
 
 
 def turn_key(turn: Turn) -> RowKey:

@@ -13,9 +13,11 @@ from hermes_tui.model.sessions import Forest
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Totals, Turn
+from hermes_tui.tui.commands_outline import CommandsOutline
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
-from hermes_tui.tui.outline import CommandsOutline, TreeOutline
+from hermes_tui.tui.outline import TreeOutline
+from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey, agent_key, call_key, step_row_key, turn_keys
 
 _RECENT = 3  # turns in which there may be anything without a span that is news
@@ -35,12 +37,14 @@ class Subject:
 class ShownSession:
     """One session: `add` spans, `refresh`, then read rows. `live` are Hermes' records of all sessions."""
 
-    def __init__(self, session: str, glyphs: Glyphs, live: Live | None = None) -> None:
+    def __init__(
+        self, session: str, glyphs: Glyphs, live: Live | None = None, review: Review | None = None
+    ) -> None:
         self.id = session
         self.glyphs = glyphs
         self.live = live or Live()
         self.tree = TreeOutline(glyphs)
-        self.commands = CommandsOutline(glyphs)
+        self.commands = CommandsOutline(glyphs, review)
         self.begin()
 
     def begin(self) -> None:
@@ -83,12 +87,19 @@ class ShownSession:
             for turn in self.turns[-_RECENT:]
         )  # fmt: skip
 
+    def redraw(self) -> None:
+        """Bring the rows up to date with folds alone: nothing new is shown."""
+        self.tree.update(self.turns, self.moment)
+        self.commands.update(self.turns, self.moment)
+
     def _look(self, now_ns: int) -> Moment:
         live = self.live
         doings = {part.id: doing(live, part.id, now_ns) for part in live.below(self.id)}
         doings[self.id] = present(self.id, live, self.turns, now_ns)
         jobs = {job.call: job for name in doings for job in live.jobs(name) if job.call is not None}
-        return Moment(now_ns, self.id, doings, jobs, live, traced=bool(self.forest.trees))
+        return Moment(
+            now_ns, self.id, doings, jobs, live, bool(self.forest.trees), self.commands.review.flags
+        )
 
     def status(self) -> str:
         """As of the last `refresh`: that of the newest turn of the user's."""

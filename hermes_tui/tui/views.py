@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import FooterData
+from hermes_tui.tui.widgets.command_list import ReviewData
 
 
 class View(NamedTuple):
@@ -21,18 +23,22 @@ VIEWS = (
     View("2", "commands", "Commands"),
     View("3", "usage", "Usage"),
     View("4", "delivery", "MLflow"),
+    View("5", "transcript", "Transcript"),
 )
 """In the order of the footer."""
 
+_HINTS = ("m reviewed", "u next", "X export")
+
 
 def footer(
-    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool
-) -> FooterData:
+    view: str, session: ShownSession, safe: str, *, unseen: int, following: bool, others: bool,
+    paused: bool = False,
+) -> FooterData:  # fmt: skip
     """`safe` is the glyph for how safe the session is; `others`: a newer session waits."""
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
     wanted = session.tree.filter
     only = f": {wanted.name}" if wanted.wants else ""
-    marks = {"tree": only, "commands": f" {len(session.commands)}{failed}", "delivery": f" {safe}".rstrip()}
+    marks = {"tree": only, "commands": f" {session.commands.total}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)
     return FooterData(
@@ -42,4 +48,14 @@ def footer(
         following=following,
         keys=(*own.get(view, sessions), ("?", "keys"), ("q", "quit")),
         spoken=others or view in own,
+        paused=paused,
     )
+
+
+def review_line(session: ShownSession, every: EveryCommand | None) -> ReviewData:
+    """The line above the commands; `every`: those of all sessions are listed."""
+    name = session.commands.review.filter.name
+    if every is None:
+        return ReviewData(name, len(session.commands), session.commands.total, hints=_HINTS)
+    more = session.glyphs.more if not every.complete else "+" if every.cut else ""
+    return ReviewData(name, every.listed, every.total, more, f"all sessions at {every.as_of}", _HINTS)

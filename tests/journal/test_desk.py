@@ -238,3 +238,36 @@ def test_an_argument_that_is_no_object_is_empty(state: StateDir, watch: DeskWatc
             "INSERT INTO wishes (id, kind, argument, made_ns) VALUES ('a', 'verify', ?, 1)", (argument,)
         )
     assert watch.news() == [Wish("a", "verify", {}, 1)]
+
+
+def test_what_was_reviewed_is_kept_until_it_is_taken_back(
+    open_desk: Callable[[], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk, other = open_desk(), open_desk()
+    names = [(b"session \xff", b"call", "call"), (b"t" * 16, b"s" * 8, "span"), (b"", b"", "call")]
+    assert desk.reviewed() == set()
+    desk.review(names, reviewed=True)
+    desk.review(names[:1], reviewed=True)
+    assert other.reviewed() == set(names)
+    other.review([names[1], (b"never", b"", "call")], reviewed=False)
+    assert desk.reviewed() == {names[0], names[2]}
+    monkeypatch.setattr(module, "_REVIEWED", 3)
+    moment = iter(range(4 * 10**18, 4 * 10**18 + 9))
+    monkeypatch.setattr(module.time, "time_ns", lambda: next(moment))
+    for number in range(5):
+        desk.review([(bytes([number]), b"", "call")], reviewed=True)
+    assert {name[0] for name in desk.reviewed()} == {bytes([2]), bytes([3]), bytes([4])}
+
+
+def test_a_desk_of_before_there_were_marks_takes_them(state: StateDir) -> None:
+    state.create()
+    with closing(sqlite3.connect(state.desk)) as old:
+        for statement in module._STEPS[0]:
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 1")
+        old.execute("INSERT INTO wishes (id, kind, argument, made_ns) VALUES ('a', 'retry', '{}', 1)")
+        old.commit()
+    with Desk(state) as desk:
+        desk.review([(b"s", b"c", "call")], reviewed=True)
+        assert desk.reviewed() == {(b"s", b"c", "call")}
+        assert ids(desk.wishes()) == ["a"]

@@ -21,6 +21,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.marks import Pen
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.span import Delivery, Span
+from hermes_tui.pane_settings import Pane
 from hermes_tui.settings import Attention
 from hermes_tui.tui.app import TraceApp
 from hermes_tui.tui.blocks import Blocks
@@ -105,6 +106,8 @@ class FakeRelay:
     pid: int = 4711
     http: str | None = "127.0.0.1:54321"
     destination: str | None = None
+    experiment: str | None = None
+    workspace: str | None = None
     started_by: str = "pane"
 
 
@@ -147,6 +150,7 @@ class Clock:
         for module in (
             "app",
             "board",
+            "reviewing",
             "wishes",
             "usage_feed",
             "widgets.row_list",
@@ -180,6 +184,15 @@ class Stage:
 
     async def gone(self, text: str) -> None:
         await self.until(lambda: text not in self.text)
+
+    async def says(self, *texts: str) -> None:
+        """Until notices hold all these texts; a pane without `notices` keeps them all the same."""
+        await self.until(lambda: all(any(text in said for said in self.said) for text in texts))
+
+    @property
+    def said(self) -> list[str]:
+        """The notices that were not taken away yet."""
+        return [each.message for each in self.app._notifications]
 
     async def press(self, *keys: str) -> None:
         """Press keys and let everything that follows from them happen."""
@@ -281,12 +294,15 @@ async def pane(
     watch: Watch | None = None,
     attention: Attention | None = None,
     examination: Examination | None = None,
+    settings: Pane | None = None,
+    notices: bool = False,
 ) -> AsyncIterator[Stage]:
-    """A pane on the journal of `state`, on a screen of this size."""
+    """A pane on the journal of `state`, on a screen of this size; with `notices` what it says pops up."""
     app = TraceApp(
-        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention, examination=examination
-    )
-    async with app.run_test(size=size) as pilot:
+        state, supervisor=supervisor, wanted=wanted, watch=watch, attention=attention,
+        examination=examination, wanted_pane=settings,
+    )  # fmt: skip
+    async with app.run_test(size=size, notifications=notices) as pilot:
         yield Stage(app, pilot)
 
 

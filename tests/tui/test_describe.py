@@ -6,15 +6,19 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from hermes_tui.journal.delivery import Mark
 from hermes_tui.model.compare import UNKNOWN, Difference
 from hermes_tui.model.span import Delivery, Span
 from hermes_tui.model.turns import read_trace
+from hermes_tui.neutral import block
 from hermes_tui.otlp.codec import Request
 from hermes_tui.tui.describe import describe, lay_out, sentence
 from hermes_tui.tui.glyphs import ASCII, UNICODE
+from hermes_tui.tui.highlight import highlighted
 from tests.support import (
     SECOND,
     agent_span,
@@ -118,6 +122,30 @@ def test_a_command_page_has_its_parts_in_order() -> None:
     ):
         assert text in lines, text
     assert "more characters" not in page
+
+
+def test_output_stands_as_a_terminal_leaves_it() -> None:
+    printed = "\x1b[1mBuild\x1b[0m\n 10 %\r 55 %\r100 %\ndone\x1b]0;owned\x07\n"
+    page = page_of(terminal(**{"output.value": json.dumps({"output": printed, "exit_code": 0})}))
+    assert "Output\nBuild\n100 %\ndone␛]0;owned\n" in page
+
+
+def test_a_command_is_told_apart_by_styles_and_stays_what_it_is() -> None:
+    body = body_of(
+        terminal(**{"input.value": json.dumps({"command": "for i in 'a b'; do echo \x1b[2J$i; done # x"})})
+    )
+    (span,) = spans_in(body)
+    page = describe(span, Request(body).detail(0), None, glyphs=UNICODE, whys=["deletes \x1b[2J folders"])
+    assert "Command\nfor i in 'a b'; do echo ␛[2J$i; done # x\n! deletes ␛[2J folders\n" in page.plain
+    styles = {page.plain[part.start : part.end]: str(part.style) for part in page.spans}
+    assert styles["for"] == "bold"
+    assert styles["'a b'"] == "green"
+    assert any("dim" in style for part, style in styles.items() if part.startswith("# x"))
+
+
+@given(st.text(max_size=200), st.sampled_from(["bash", "python"]))
+def test_highlighting_changes_no_character(text: str, language: str) -> None:
+    assert highlighted(block(text), language).plain == block(text)
 
 
 def test_an_empty_output_is_called_so() -> None:

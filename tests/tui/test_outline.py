@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from hermes_tui.model.span import Kind, Role, Span
 from hermes_tui.tui.blocks import MANY
+from hermes_tui.tui.commands_outline import CommandsOutline
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.moment import Moment
-from hermes_tui.tui.outline import CommandsOutline, TreeOutline
+from hermes_tui.tui.outline import TreeOutline
 from hermes_tui.tui.rows import Row, turn_keys
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.trust import RelaySays

@@ -233,6 +233,39 @@ async def test_another_session_shows_in_the_list_before_any_span(state: StateDir
         await stage.shows("Second walk", "First walk")
 
 
+@SIZES
+async def test_a_mark_stays_when_the_span_takes_the_rows_place(
+    state: StateDir, hermes: Hermes, size: tuple[int, int]
+) -> None:
+    events = slow_tool()
+    records = [event for event in events if isinstance(event, StateEvent)]
+    spans = [event for event in events if not isinstance(event, StateEvent)]
+    async with pane(state, size, watch=hermes.watch()) as stage:
+        hermes.does(*records)
+        await stage.until(lambda: stage.app.shown.commands.total == 2)
+        await stage.press("2", "g", "m")
+        before = stage.cursor_row
+        assert (before.key[2], before.mark) == ("call", "✓")
+        hermes.does(*spans)
+        await stage.until(lambda: stage.cursor_row.key[2] == "span")
+        assert (stage.cursor_row.text, stage.cursor_row.mark) == (before.text, "✓")
+        await stage.press("F", "F", "F", "F")
+        assert [each.text for each in rows_of(stage.app.shown.tree) if each.mark] == []
+        assert len(stage.app.shown.commands) == 1
+        await stage.press("a")
+        await stage.until(lambda: stage.app.board.every is not None and stage.app.board.every.complete)
+        assert (stage.app.board.every.listed, stage.app.board.every.total) == (1, 2)
+    async with pane(state, size) as stage:  # what only spans tell of has other names
+        await stage.until(lambda: stage.app.shown.commands.total == 2)
+        await stage.press("2")
+        await stage.until(lambda: [each.mark for each in listed_rows(stage)] == ["✓", ""])
+
+
+def listed_rows(stage: Stage) -> list[Row]:
+    source = stage.app.shown.commands
+    return [source.row(number) for number in range(len(source))]
+
+
 # ---- honesty
 
 

@@ -123,6 +123,25 @@ def test_done_wide(picture: Picture) -> None:
     )
 
 
+async def _was_read(stage: Stage) -> None:
+    """Until the transcript's texts are there."""
+    view = stage.app.board.transcript
+    await stage.until(lambda: view._script and not view._asked)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_transcript(picture: Picture, size: tuple[int, int]) -> None:
+    picture("shell_corners", size=size, delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
+def test_transcript_of_subagents_wide(picture: Picture) -> None:
+    picture("v123_subagent", size=WIDE, delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
+def test_transcript_of_approvals_narrow(picture: Picture) -> None:
+    picture("v123_approval", delivery=Delivery.CONFIRMED, keys=("5",), wait=_was_read)
+
+
 def test_interrupted_narrow(picture: Picture) -> None:
     picture("interrupted", delivery=Delivery.QUEUED, says=HELD)
 
@@ -157,6 +176,31 @@ def test_commands_narrow(picture: Picture) -> None:
 
 def test_commands_wide(picture: Picture) -> None:
     picture("approval", size=WIDE, keys=("2",))
+
+
+async def _every(stage: Stage) -> None:
+    await stage.until(lambda: stage.app.board.every is not None and stage.app.board.every.complete)
+
+
+@pytest.mark.parametrize(
+    "size", [(40, 20), NARROW, (80, 24), WIDE], ids=["smallest", "narrow", "middle", "wide"]
+)
+def test_commands_reviewed(picture: Picture, size: tuple[int, int]) -> None:
+    """Flags beside rows, marks before them; the details tell why."""
+    picture("approval", size=size, keys=("2", "m", "up"))
+
+
+def test_commands_failed_narrow(picture: Picture) -> None:
+    picture("shell_corners", keys=("2", "F"))
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+def test_commands_of_all_sessions(picture: Picture, size: tuple[int, int]) -> None:
+    picture("subagent_children", size=size, keys=("2", "a"), wait=_every)
+
+
+def test_commands_export_narrow(picture: Picture) -> None:
+    picture("shell_corners", keys=("2", "X"))
 
 
 def test_details_narrow(picture: Picture) -> None:
@@ -332,3 +376,24 @@ def test_usage_further_down(picture: Picture, size: tuple[int, int]) -> None:
             await stage.press("down")
 
     picture("interrupted", size=size, delivery=Delivery.CONFIRMED, told=[DOUBLED], keys=("3",), wait=pick)
+
+
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])
+@pytest.mark.parametrize("theme", ["light", "contrast", "plain"])
+def test_themes(picture: Picture, monkeypatch: pytest.MonkeyPatch, theme: str, size: tuple[int, int]) -> None:
+    monkeypatch.setattr("hermes_tui.tui.themes.first", lambda *_: theme)
+    picture("shell_corners", requests=3, size=size, delivery=Delivery.ACCEPTED, keys=("k", "k"))
+
+
+@pytest.mark.parametrize("size", [(40, 20), NARROW, WIDE], ids=["40", "narrow", "wide"])
+def test_palette(picture: Picture, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]) -> None:
+    monkeypatch.setattr("textual.widgets._input.Input._toggle_cursor", lambda _: None)  # it does not blink
+    picture("shell_corners", size=size, keys=("ctrl+p", *"copy"), wait=_offered)
+
+
+async def _offered(stage: Stage) -> None:
+    await stage.shows("Copy the output")
+
+
+def test_paused(picture: Picture) -> None:
+    picture("shell_corners", requests=3, keys=("P",))

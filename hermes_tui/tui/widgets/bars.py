@@ -128,7 +128,7 @@ class FooterData:
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
     `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
-    key matter more than the names of the views that are not open.
+    key matter more than the names of the views that are not open. `paused`: the view is frozen.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -137,6 +137,7 @@ class FooterData:
     following: bool = True
     keys: tuple[tuple[str, str], ...] = ()
     spoken: bool = False
+    paused: bool = False
 
 
 class Footer(Widget):
@@ -159,7 +160,10 @@ class Footer(Widget):
         data, width = self.data, self.content_size.width
         keys = [(key, f"{key} {words}") for key, words in data.keys]
         spoken = data.spoken
-        if data.unseen:
+        if data.paused:
+            news = f", +{data.unseen} new" if data.unseen else ""
+            keys, spoken = [("P", f"P paused{news}"), *keys[-2:]], True
+        elif data.unseen:
             keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
         elif not data.following:
             keys, spoken = [("f", "f follow"), *keys], True
@@ -170,7 +174,7 @@ class Footer(Widget):
         line = Text()
         self._add(line, left, data.view, "bold")
         line.append(" " * max(0, width - line.cell_len - self._length(right)))
-        self._add(line, right, "f" if data.unseen else "", "bold yellow")
+        self._add(line, right, "P" if data.paused else "f" if data.unseen else "", "bold yellow")
         return line
 
     def _named(self, room: int) -> list[tuple[str, str]]:
@@ -189,10 +193,10 @@ class Footer(Widget):
         for at in reversed(range(len(keys))):
             if self._length(keys) <= room:
                 break
-            if keys[at][0] != "f":
+            if keys[at][0] not in ("f", "P"):
                 keys[at] = (keys[at][0], keys[at][0])
         while keys and self._length(keys) > room:
-            keys.pop(1 if keys[0][0] == "f" and len(keys) > 1 else 0)
+            keys.pop(1 if keys[0][0] in ("f", "P") and len(keys) > 1 else 0)
         return keys
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:

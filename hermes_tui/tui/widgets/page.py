@@ -16,6 +16,7 @@ from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.lines import Line
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.widgets.styles import row_style
 
 Data = TypeVar("Data")
 
@@ -161,9 +162,7 @@ class Page(ScrollView, Generic[Data], can_focus=True):
         return number == 0 or self._lines[number - 1].key != self._lines[number].key
 
     def _style(self, name: str, current: bool) -> Style:
-        """As in `RowList`: a component's colours over the line's background."""
-        names = ("row--cursor", f"row--{name}") if current else (f"row--{name}",)
-        return self.get_visual_style(*names).rich_style
+        return row_style(self, name, current=current)
 
 
 def _picks(lines: list[Line]) -> list[tuple[RowKey, int, int]]:

@@ -26,6 +26,7 @@ from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.standin_rows import WAITING
+from hermes_tui.tui.widgets.styles import row_style
 
 _TIME = 8
 _VALUE = 10
@@ -290,9 +291,7 @@ class RowList(ScrollView, can_focus=True):
         return set_cell_size(text, max(0, room - 1)) + self.source.glyphs.more if room > 0 else ""
 
     def _style(self, name: str, current: bool) -> Style:
-        """A component's colours over the row's background; Textual keeps them until the theme changes."""
-        names = ("row--cursor", f"row--{name}") if current else (f"row--{name}",)
-        return self.get_visual_style(*names).rich_style
+        return row_style(self, name, current=current)
 
     def _refresh_lines(self, *lines: int) -> None:
         width, top = self.scrollable_content_region.width, self.scroll_offset.y

@@ -148,7 +148,3 @@ class TraceTree(RowList):
         ends = row.value_style if row.value_style in ("bad", "warning") else row.style
         style = self._style("live" if row.since_ns else ends, current)
         return [Segment(f" {before}", dim), Segment(bar, style), Segment(after, dim)]
-
-
-class CommandList(RowList):
-    """Every terminal command of the session, newest last."""
