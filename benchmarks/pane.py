@@ -196,7 +196,7 @@ def measure(spans: int, rounds: int) -> Figures:
 def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, rounds: int) -> None:
     newest = f"pattern-{traffic.serial}-".encode()
     figures.first_paint = terminal.wait_for(newest) - terminal.begin
-    terminal.quiet(1.5)
+    terminal.quiet(5)  # a long session is still being read behind the first screen
     for number in range(rounds):
         figures.key.append(terminal.press(b"k" if number % 2 == 0 else b"j"))
         while terminal.read(0.03):

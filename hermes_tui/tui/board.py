@@ -194,6 +194,11 @@ class Board(Vertical):
         self.search.refreshed()
         self.post_message(Refreshed())
 
+    def _redraw_tree(self) -> None:
+        """The tree alone: what is known of the session is the same."""
+        self.shown.tree.hold(None if self.trace_tree.following else self.trace_tree.cursor)
+        self.shown.tree.update(self.shown.turns, self.shown.moment)
+
     def _rows_changed(self) -> None:
         self.trace_tree.rows_changed()
         self.commands.rows_changed()
@@ -451,11 +456,11 @@ class Board(Vertical):
         rows, tree = self.trace_tree, self.shown.tree
         if goal is None and not rows.following:
             goal = tree.head_of(rows.cursor)
-            self._refresh_rows()
+            self._redraw_tree()
             goal = rows.cursor if tree.find(rows.cursor) is not None else goal
         else:
             rows.following = rows.following and goal is None
-            self._refresh_rows()
+            self._redraw_tree()
         rows.rows_changed()
         if goal is not None:
             rows.go_to(goal)

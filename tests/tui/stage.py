@@ -154,6 +154,7 @@ class Clock:
             "wishes",
             "usage_feed",
             "widgets.row_list",
+            "widgets.trace_tree",
             "widgets.bars",
             "screens.sessions",
         ):

@@ -158,6 +158,18 @@ def test_parallel_narrow(picture: Picture) -> None:
     picture("v123_parallel", delivery=Delivery.QUARANTINED, keys=("w",))
 
 
+def test_bars_wide(picture: Picture) -> None:
+    picture("shell_corners", requests=3, size=WIDE, keys=("b", "home"))
+
+
+def test_retries_filtered_narrow(picture: Picture) -> None:
+    picture("api_error", keys=("F", "home"))
+
+
+def test_approvals_unfolded_narrow(picture: Picture) -> None:
+    picture("approval", keys=("Z", "end"))
+
+
 def test_commands_narrow(picture: Picture) -> None:
     picture("shell_corners", keys=("2", "up"))
 

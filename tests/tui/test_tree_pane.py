@@ -11,7 +11,18 @@ from hermes_tui.journal.writer import Writer
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.widgets.trace_tree import TraceTree
 from tests.support import SECOND, body_of, recorded_requests, store, wire_span
-from tests.tui.stage import NARROW, WIDE, Stage, head_of, pane, wire_command, wire_turn
+from tests.tui.stage import (
+    NARROW,
+    WIDE,
+    Clock,
+    Stage,
+    head_of,
+    last_ns,
+    pane,
+    spans_until,
+    wire_command,
+    wire_turn,
+)
 
 BOTH = pytest.mark.parametrize("size", [(40, 20), NARROW, (80, 20), WIDE])
 
@@ -171,6 +182,33 @@ async def test_b_gives_the_tree_the_whole_width_and_bars(
         assert isinstance(stage.app.screen, DetailsScreen)
         await stage.press("escape", "b")
         await stage.until(lambda: stage.app.board.side.display and tree.size.width < 70)
+
+
+async def test_the_bar_of_what_runs_grows_and_those_that_are_over_keep_their_place(
+    state: StateDir, open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spans = spans_until("shell_corners", 3)
+    clock = Clock(last_ns(spans) + SECOND // 2).install(monkeypatch)
+    store(open_writer(), *recorded_requests("shell_corners")[:3])
+
+    def bars(tree: TraceTree) -> list[str]:
+        texts = [tree.render_line(y).text for y in range(1, len(tree.source))]
+        return ["".join(char for char in text if char in "▏▎▍▌▋▊▉█") for text in texts]
+
+    async with pane(state, WIDE) as stage:
+        await stage.shows("a tool runs")
+        await stage.press("b", "home")
+        tree = stage.app.board.trace_tree
+        await stage.until(lambda: tree.size.width == WIDE[0] and bars(tree)[-1])
+        before = bars(tree)
+        clock.now_ns += SECOND
+        tree.render_line(1)
+        after = bars(tree)
+        assert after[:-1] == before[:-1]
+        assert len(after[-1]) > len(before[-1])
+        painted = tree.painted
+        clock.now_ns += 20 * SECOND  # the turn no longer fits into the time that the bars show
+        await stage.until(lambda: tree.painted > painted and len(bars(tree)[5]) < len(before[5]))
 
 
 async def test_the_split_moves_by_key_and_by_mouse(state: StateDir, turns: Writer) -> None:

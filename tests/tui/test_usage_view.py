@@ -92,7 +92,7 @@ async def test_the_footer_fits_forty_columns(state: StateDir, play: Play) -> Non
     play(*turn(0))
     async with pane(state, SMALL) as stage:
         await stage.shows("turn 0")
-        assert stage.footer.split() == ["1", "Tree", "2", "2", "3", "4", "–", "5", "s", "?", "q"]
+        assert stage.footer.split() == ["1", "Tree", "2", "2", "3", "4", "–", "5", "s", "/", "?", "q"]
         await opened(stage, "Tokens")
         assert stage.footer.split() == ["1", "Tree", "2", "2", "3", "Usage", "4", "–", "5", "s", "?", "q"]
         await stage.pilot.click("#footer", offset=(stage.footer.index("4 –"), 0))
