@@ -54,3 +54,8 @@ def short_age(seconds: float) -> str:
         if seconds >= length:
             return f"{int(seconds // length)}{unit}"
     return f"{int(seconds)}s"
+
+
+def count_of(number: int, noun: str) -> str:
+    """1 turn, 2 turns."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -82,8 +82,8 @@ def test_the_demo_plays_and_q_ends_it(folder: Path, size: tuple[int, int]) -> No
         assert len(relays_of(folder)) == 1
         terminal.shows(SESSION_DONE)
         terminal.send("\x1b[H")
-        terminal.until(lambda: TURN_DONE.search(terminal.text))
-        assert COMMAND_ROW.search(terminal.text)
+        terminal.until(lambda: COMMAND_ROW.search(terminal.text))
+        assert TURN_DONE.search(terminal.text)
         terminal.send("q")
         assert terminal.wait() == 0
         assert_nothing_left(folder)

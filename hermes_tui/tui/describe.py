@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from hermes_tui.figures import short_number, short_time
+from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.journal.delivery import Mark
 from hermes_tui.model.compare import Difference
 from hermes_tui.model.conventions import tool_texts
@@ -88,7 +88,7 @@ def sentence(span: Span, item: Item | None = None) -> str:
     if span.role is Role.TOOL:
         return f"Tool {span.tool}, {'failed' if span.failed else 'done'}{time}"
     if span.role is Role.MODEL_CALL:
-        led = f", asked for {span.tool_calls} tool calls" if span.tool_calls else ""
+        led = f", asked for {count_of(span.tool_calls, 'tool call')}" if span.tool_calls else ""
         ended = "failed" if span.status is Status.ERROR else "answered"
         return f"Model call to {span.model or 'a model'}, {ended}{time}{led}"
     if span.role is Role.APPROVAL:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from hermes_tui.figures import short_number, short_time
+from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.model.doing import State
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Source, Step
 from hermes_tui.model.live import LiveSession
@@ -122,7 +122,7 @@ def _state(item: Item, moment: Moment) -> str:
 
 def _step(page: Page, step: Step, moment: Moment) -> None:
     took = short_time((step.live.at_ns - step.live.since_ns) / 1e9)
-    led = f"asked for {step.live.calls} tool calls" if step.live.calls else "answered"
+    led = f"asked for {count_of(step.live.calls, 'tool call')}" if step.live.calls else "answered"
     page.line(f"Model call, {led} after {took}", HEADING)
     page.field("began", clock(step.live.since_ns))
     page.field("answered", clock(step.live.at_ns))

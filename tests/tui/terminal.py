@@ -55,8 +55,8 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        with self._changing:
-            return list(self._screen.display)
+        # Not pyte's `display`, which cannot read the empty cell that half a wide character leaves.
+        return ["".join(cell.data for cell in line) for line in self.cells()]
 
     def cells(self) -> list[list[pyte.screens.Char]]:
         """The screen's lines with their styles."""
