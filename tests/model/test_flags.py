@@ -68,7 +68,7 @@ def test_what_deserves_a_look(command: str, word: str) -> None:
         "ls -la", "rm a.txt", "rm --force x-r", "echo rm -rf", "git commit -m 'sudo fix'", "grep -r su .",
         "git push origin main", "git cleanup", "find . -name delete", "cargo add",
         "python -m pytest 2>&1 | tail",
-        "make > /dev/null 2>&1", f"echo x > {CWD}/a/b", "echo x > out.txt", "cp a /tmp/x",
+        "make > /dev/null 2>&1", f"echo x > {CWD}/a/b", "echo x > out.txt", "cp a /tmp/copy",
         "curl -s https://x.example | jq .",
         "cat > f <<'X'\nhello\nX", "echo x > a/../b", "if (a>b) echo /x", "x => /etc", "chmod +x run.sh",
         "chmod 755 f", "summary", "echo su", "", "cp a", "git log --format='%h -> %s'",
