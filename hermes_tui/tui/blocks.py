@@ -38,6 +38,7 @@ class Blocks(Generic[M]):
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
         self.glyphs = glyphs
         self.built = 0
+        self._turns: list[JoinedTurn] = []
         self._order: list[RowKey] = []
         self._blocks: dict[RowKey, Block] = {}
         self._made: dict[RowKey, tuple[JoinedTurn, M]] = {}
@@ -107,11 +108,12 @@ class Blocks(Generic[M]):
         Only turns that can have changed are looked at, and the first ones, now and before: a session may have
         thousands, and this runs for every span that arrives. Of the order a mark depends on nothing else.
         """
-        order = [turn_keys(turn)[0] for turn in turns]
+        known = dict(zip(map(id, self._turns), self._order, strict=True))
+        order = [known.get(id(turn)) or turn_keys(turn)[0] for turn in turns]
         again = self._watched | self._touched | {*order[:1], *self._order[:1]}
         places = [
             at for at, (key, turn) in enumerate(zip(order, turns, strict=True))
-            if (known := self._made.get(key)) is None or known[0] is not turn or key in again
+            if id(turn) not in known or key in again
         ]  # fmt: skip
         moved = order != self._order
         if moved:
@@ -120,19 +122,20 @@ class Blocks(Generic[M]):
                 self._watched.discard(gone)
         self._making = 0
         self._touched.clear()
-        for at in places:
-            self._refresh(at, order[at], turns[at], mark(at, turns[at]), build)
-        self._order = order
-        if moved or places:
+        made = [self._refresh(at, order[at], turns[at], mark(at, turns[at]), build) for at in places]
+        self._order, self._turns = order, list(turns)
+        if moved or any(made):
             blocks = (self._blocks[key] for key in order)
             self._ends = list(accumulate(len(block.rows) + block.later for block in blocks))
 
     def _refresh(
         self, at: int, key: RowKey, turn: JoinedTurn, mark: M,
         build: Callable[[int, JoinedTurn], Block],
-    ) -> None:  # fmt: skip
+    ) -> bool:  # fmt: skip
+        """Make a turn's block anew if it has to be; whether it had to."""
         known = self._made.get(key)
-        if known is None or known[0] is not turn or known[1] != mark:
+        stale = known is None or known[0] is not turn or known[1] != mark
+        if stale:
             self._drop(key)
             self._making += 1
             self._made[key] = turn, mark
@@ -140,6 +143,7 @@ class Blocks(Generic[M]):
             self._keep(key, block)
             if any(row.since_ns for row in block.rows):
                 self._alive.add(key)
+        return stale
 
     def _keep(self, key: RowKey, block: Block) -> None:
         self._blocks[key] = block
