@@ -6,30 +6,24 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from hermes_tui.hermes.state_db import Watch, Watched
 from hermes_tui.journal.files import StateDir
 from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.windows import Windows
 from hermes_tui.pane_settings import Pane
-from hermes_tui.settings import Attention
-from hermes_tui.tui import directory, wishes
+from hermes_tui.tui import directory
 from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.beside import beside, elsewhere
 from hermes_tui.tui.board import Board
-from hermes_tui.tui.calling import Calling
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.ending import on_signals
-from hermes_tui.tui.examination import Examination
-from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.feed import Feed
-from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import (
     CommandsRead,
@@ -48,34 +42,31 @@ from hermes_tui.tui.messages import (
     WishWanted,
 )
 from hermes_tui.tui.pages import Pages
+from hermes_tui.tui.parts import Parts
 from hermes_tui.tui.reading import Reading
-from hermes_tui.tui.records import Records
-from hermes_tui.tui.reviewing import Reviewing
 from hermes_tui.tui.rows import RowKey
-from hermes_tui.tui.scanner import Scanner
-from hermes_tui.tui.screens.details import DetailsScreen
-from hermes_tui.tui.screens.doctor import DoctorScreen
-from hermes_tui.tui.screens.help import HelpScreen, declared_keys
-from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
-from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead
 from hermes_tui.tui.views import VIEWS
 from hermes_tui.tui.widgets.bars import Footer
-from hermes_tui.tui.widgets.command_list import CommandList
-from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.empty import Empty, watched_words
-from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.trace_tree import TraceTree
-from hermes_tui.tui.widgets.transcript_view import TranscriptView
-from hermes_tui.tui.widgets.usage_view import UsageView
+
+if TYPE_CHECKING:
+    from hermes_tui.hermes.state_db import Watch, Watched
+    from hermes_tui.settings import Attention
+    from hermes_tui.tui.examination import Examination
+    from hermes_tui.tui.reviewing import Reviewing
+    from hermes_tui.tui.screens.sessions import SessionsScreen
+    from hermes_tui.tui.transcript_feed import TranscriptRead
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
 _RECENT_NS = 3600 * 10**9
 
 
 class TraceApp(Hands):
-    """`supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
+    """What is not needed for the first paint is imported and made when somebody asks for it.
+
+    `supervisor` None: nobody starts a relay (demo, tests). `watch` None: Hermes' own records are left
     alone; else it is closed in the end. `attention` None: nobody is called. `examination` None: no doctor.
     """
 
@@ -109,16 +100,18 @@ class TraceApp(Hands):
     ) -> None:  # fmt: skip
         super().__init__(state, watch, wanted_pane or Pane())
         self.live = Live()
-        self._calling = Calling(attention, self.live, time.time_ns(), self._warn) if attention else None
+        self._parts = Parts(state, watch, self.post_message)
+        self._calling = self._parts.calling(attention, self.live, self._warn) if attention else None
         if self._calling is not None:
             self.driver_class = self._calling.driver(self.driver_class)
-        self._examination = examination
+        self._examination = self._parts.keep(examination) if examination is not None else None
         self._wanted = wanted
-        self._feed = Feed(state.journal, self.post_message, paced=True)
-        self._facts = FactsFeed(state.journal, self.post_message)
-        self._records = Records(watch, self.post_message) if watch is not None else None
+        self._feed = self._parts.keep(Feed(state.journal, self.post_message, paced=True))
+        self._records = self._parts.records(watch) if watch is not None else None
         self._watched: list[Watched] | None = None if watch is None else []
-        self._supervision = Supervision(supervisor, self.post_message) if supervisor is not None else None
+        self._supervision: Supervision | None = None
+        if supervisor is not None:
+            self._supervision = self._parts.keep(Supervision(supervisor, self.post_message))
         self._windows: Callable[[], Windows] | None = windows
         self._journal = JournalMoved(None)
         self._newest: str | None = None
@@ -126,19 +119,33 @@ class TraceApp(Hands):
         self._chosen = False
         self._reading = Reading(Pages(state, self.glyphs, watch))
         empty = Empty(self._watched, state, id="empty")
-        self._texts = TranscriptFeed(state.journal, watch, self.post_message)
-        transcript = TranscriptView(self.glyphs, self._texts, id="transcript")
-        self._finder = Finder(Scanner(state.journal, self.post_message, watch))
         self.board = Board(
-            self.glyphs, self.live, self._reading, empty, transcript, flags or Flags(), self._finder
+            self.glyphs,
+            self.live,
+            self._reading,
+            empty,
+            flags or Flags(),
+            self._parts.texts,
+            self._parts.finder,
         )
-        self._reviewing = Reviewing(self, self.board, state, self._sessions, lambda: self._watched)
+        self._reviewing: Reviewing | None = None
+        self._directory: SessionsScreen | None = None
         self._main: Screen[Any]
 
     @property
     def shown(self) -> ShownSession:
         """The session on the screen."""
         return self.board.shown
+
+    @property
+    def _review(self) -> Reviewing:
+        if self._reviewing is None:
+            from hermes_tui.tui.reviewing import Reviewing
+
+            self._reviewing = self._parts.keep(
+                Reviewing(self, self.board, self._state, self._sessions, lambda: self._watched)
+            )
+        return self._reviewing
 
     # --- life
 
@@ -149,29 +156,15 @@ class TraceApp(Hands):
         self._main = self.screen
         self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
         on_signals(lambda status: self.exit(return_code=status))
-        self._feed.start()
-        if self._records is not None:
-            self._records.start()
-        if self._supervision is not None:
-            self._supervision.start()
+        for part in (self._feed, self._records, self._supervision):
+            if part is not None:
+                part.start()
         self.set_interval(_CLOCK_S, self.board.tick)
         self.set_interval(_CLOCK_S, self._list_sessions)
         self.board.show_footer()
 
     def on_unmount(self) -> None:
-        self._feed.stop()
-        self._facts.stop()
-        self._texts.stop()
-        if self._records is not None:
-            self._records.stop()
-        if self._supervision is not None:
-            self._supervision.stop()
-        if self._calling is not None:
-            self._calling.stop()
-        self._reviewing.stop()
-        if self._examination is not None:
-            self._examination.stop()
-        self._finder.close()
+        self._parts.stop()
         self._reading.close()
 
     # --- what arrives
@@ -219,16 +212,19 @@ class TraceApp(Hands):
     def on_delivery_moved(self, message: DeliveryMoved) -> None:
         if message.session not in (None, self.shown.id):
             return  # the session was left meanwhile
+        from hermes_tui.tui import wishes
+
         for wish in self.board.delivery.take(message.snapshot, time.time_ns()):
             self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
         self.board.show_delivery()
 
     def on_usage_moved(self, message: UsageMoved) -> None:
-        if message.session in (None, self.shown.id):
+        if self.board.usage is not None and message.session in (None, self.shown.id):
             self.board.usage.take(message)
 
     def on_transcript_read(self, message: TranscriptRead) -> None:
-        self.board.transcript.take(message)
+        if self.board.transcript is not None:
+            self.board.transcript.take(message)
 
     def on_relay_moved(self, message: RelayMoved) -> None:
         self.board.relay, self.board.trouble = message.relay, message.trouble
@@ -238,15 +234,16 @@ class TraceApp(Hands):
         self.board.show_delivery()
 
     def on_facts_arrived(self, _: FactsArrived) -> None:
-        if self.screen_stack and isinstance(self.screen, SessionsScreen):
-            self.screen.list(self._sessions())
+        if self._directory is not None and self._directory.is_current:
+            self._directory.list(self._sessions())
 
     def on_hits_found(self, message: HitsFound) -> None:
         self.board.search.take(message)
 
     def on_refreshed(self) -> None:
         """Call the user when there is a reason."""
-        self._reviewing.settle()
+        if self._reviewing is not None:
+            self._reviewing.settle()
         if self._calling is not None:
             history = self.board.filling and self._chosen
             seen = self.shown if self.board.held is None else ShownSession("", self.glyphs, self.live)
@@ -300,7 +297,8 @@ class TraceApp(Hands):
         """Show a row in the tree, and the session that it is in if that is another one."""
         self._goal = None
         elsewhere = key[2] in ("turn", "span") and key[0] not in self.shown.forest.trees
-        session = self.board.session_of(key) if elsewhere or self.board.every is not None else None
+        listed = self.board.listing.every is not None
+        session = self.board.session_of(key) if elsewhere or listed else None
         if session is not None and session != self.shown.id:
             self._show_session(session)
             self._goal = key
@@ -317,14 +315,14 @@ class TraceApp(Hands):
             self.board.go_to(key)
 
     def _sessions(self) -> list[Listed]:
-        rows, facts = self._journal.sessions, self._facts.known
+        rows, facts = self._journal.sessions, self._parts.facts.known
         return directory.directory(rows, self.live, time.time_ns(), facts)
 
     def _list_sessions(self) -> None:
         """Bring the list of sessions up to date while somebody looks at it."""
-        if self.screen_stack and isinstance(self.screen, SessionsScreen):
-            self.screen.list(self._sessions())
-            self._facts.read(self._journal.sessions)
+        if self._directory is not None and self._directory.is_current:
+            self._directory.list(self._sessions())
+            self._parts.facts.read(self._journal.sessions)
 
     # --- what the user does
 
@@ -342,7 +340,7 @@ class TraceApp(Hands):
         self._look_at_delivery()
         self._feed.look_at_usage(message.view == "usage")
         if message.view == "commands":
-            self._reviewing.look()
+            self._review.look()
         if message.view == "usage" and self._windows is not None:
             self.run_worker(self._learn_windows(self._windows), name="windows")
             self._windows = None
@@ -352,13 +350,15 @@ class TraceApp(Hands):
         self._feed.look_at_delivery(self.board.delivery.wishes.open if delivery else None)
 
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
-        self.board.usage.tell_windows(await asyncio.to_thread(windows))
+        known = await asyncio.to_thread(windows)
+        if self.board.usage is not None:
+            self.board.usage.tell_windows(known)
 
     def on_review_asked(self, message: ReviewAsked) -> None:
-        self._reviewing.asked(message.what)
+        self._review.asked(message.what)
 
     def on_commands_read(self, message: CommandsRead) -> None:
-        self._reviewing.read(message)
+        self._review.read(message)
 
     def on_wish_wanted(self, message: WishWanted) -> None:
         self.run_worker(self._wish(message.kind), name=message.kind)
@@ -407,19 +407,23 @@ class TraceApp(Hands):
                 self._show_session(names[at])
 
     def action_sessions(self) -> None:
+        from hermes_tui.tui.screens.sessions import SessionsScreen
+
         if found := self._sessions():
-            screen = SessionsScreen(found, self.shown.id, self.glyphs, watched_words(self._watched))
-            self.push_screen(screen, self._show_session)
-            self._facts.read(self._journal.sessions)
+            words = watched_words(self._watched)
+            self._directory = SessionsScreen(found, self.shown.id, self.glyphs, words)
+            self.push_screen(self._directory, self._show_session)
+            self._parts.facts.read(self._journal.sessions)
         else:
             self.notify("There are no sessions yet.", timeout=3)
 
     def action_doctor(self) -> None:
+        from hermes_tui.tui.screens.doctor import DoctorScreen
+
         self.push_screen(DoctorScreen(self._state, self._examination, self.glyphs))
 
     def action_help(self) -> None:
-        owners = (
-            TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen,
-            TraceApp,
-        )  # fmt: skip
-        self.push_screen(HelpScreen(declared_keys(owners), self.glyphs))
+        from hermes_tui.tui.keys import all_keys
+        from hermes_tui.tui.screens.help import HelpScreen
+
+        self.push_screen(HelpScreen(all_keys(TraceApp), self.glyphs))

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widgets import ContentSwitcher, Rule
+from textual.widget import Widget
+from textual.widgets import Rule
 
 from hermes_tui.model.flags import Flags
 from hermes_tui.model.live import Live
 from hermes_tui.model.span import Span
 from hermes_tui.tui import glyphs as glyph_sets
-from hermes_tui.tui.delivery import DeliveryState
-from hermes_tui.tui.every_command import EveryCommand
-from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.held import Held
+from hermes_tui.tui.listing import Listing
 from hermes_tui.tui.messages import (
     CursorMoved,
     FoldToggled,
@@ -42,24 +42,30 @@ from hermes_tui.tui.search import Search
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.split import Split
 from hermes_tui.tui.trust import RelaySays
-from hermes_tui.tui.views import footer, review_line
+from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
-from hermes_tui.tui.widgets.command_list import CommandList, ReviewBar
-from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
-from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.search_bar import SearchBar
 from hermes_tui.tui.widgets.trace_tree import TraceTree
-from hermes_tui.tui.widgets.transcript_view import TranscriptView
-from hermes_tui.tui.widgets.usage_view import UsageView
+from hermes_tui.tui.widgets.view_switcher import ViewSwitcher
+
+if TYPE_CHECKING:
+    from hermes_tui.tui.delivery import DeliveryState
+    from hermes_tui.tui.finder import Finder
+    from hermes_tui.tui.transcript_feed import TranscriptFeed
+    from hermes_tui.tui.widgets.delivery_view import DeliveryView
+    from hermes_tui.tui.widgets.row_list import RowList
+    from hermes_tui.tui.widgets.search_bar import SearchBar
+    from hermes_tui.tui.widgets.transcript_view import TranscriptView
+    from hermes_tui.tui.widgets.usage_view import UsageView
 
 
 class Board(Vertical):
     """Tell it what is known, then `update`. `filling`: the session is still being read. `held`: the view is
     paused, and this is what came since.
 
-    Its parts are kept, not looked up: what arrives while the pane closes still finds them.
+    Its parts are kept, not looked up: what arrives while the pane closes still finds them. `texts` and
+    `finder` make what reads for the transcript and for the search, once somebody turns to them.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,16 +79,15 @@ class Board(Vertical):
     ]
 
     def __init__(
-        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, transcript: TranscriptView,
-        flags: Flags, finder: Finder,
+        self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, flags: Flags,
+        texts: Callable[[], TranscriptFeed], finder: Callable[[], Finder],
     ) -> None:  # fmt: skip
         super().__init__(id="board")
         self.glyphs = glyphs
         self.live = live
-        self.review = Review(flags)
-        self.every: EveryCommand | None = None
-        self.shown = ShownSession("", glyphs, live, self.review)
-        self.delivery = DeliveryState(glyphs)
+        review = Review(flags)
+        self.shown = ShownSession("", glyphs, live, review)
+        self.listing = Listing(self, review, glyphs)
         self.view = "empty"
         self.filling = False
         self.says = RelaySays()
@@ -96,32 +101,69 @@ class Board(Vertical):
         self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
-        self._review_bar = ReviewBar(glyphs)
-        self._views = ContentSwitcher(id="views", initial="empty")
         self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
-        self.commands = CommandList(self.shown.commands, id="commands")
-        self.proof = DeliveryView(glyphs, id="delivery")
-        self.usage = UsageView(glyphs, self.delivery.differences, id="usage")
-        self.transcript = transcript
+        self._texts = texts
+        self._views = ViewSwitcher(
+            empty,
+            {
+                "tree": lambda: self.trace_tree,
+                "commands": lambda: self.listing.rows,
+                "usage": self._make_usage,
+                "delivery": self._make_proof,
+                "transcript": self._make_transcript,
+            },
+            id="views",
+        )
         self.side = Details(id="side")
-        self.search = Search(self, finder, (self.trace_tree, self.commands), self._footer, self._tell)
+        self.search = Search(self, finder, (self.trace_tree, self.listing.rows), self._footer)
 
     def compose(self) -> ComposeResult:
         yield self._header
         yield Rule(classes="rule", line_style="ascii" if self.glyphs is glyph_sets.ASCII else "solid")
-        yield self._review_bar
+        yield self.listing.bar
         with Horizontal(id="body"):
-            with self._views:
-                yield self.empty
-                yield self.trace_tree
-                yield self.commands
-                yield self.usage
-                yield self.proof
-                yield self.transcript
+            yield self._views
             yield self.side
         yield self._footer
-        yield self.search.bar
+
+    # --- the views that are made when somebody turns to them
+
+    @cached_property
+    def delivery(self) -> DeliveryState:
+        """What is known of the way to MLflow."""
+        from hermes_tui.tui.delivery import DeliveryState
+
+        return DeliveryState(self.glyphs)
+
+    @property
+    def proof(self) -> DeliveryView | None:
+        return cast("DeliveryView | None", self._views.made("delivery"))
+
+    @property
+    def usage(self) -> UsageView | None:
+        return cast("UsageView | None", self._views.made("usage"))
+
+    @property
+    def transcript(self) -> TranscriptView | None:
+        return cast("TranscriptView | None", self._views.made("transcript"))
+
+    def _make_proof(self) -> Widget:
+        from hermes_tui.tui.widgets.delivery_view import DeliveryView
+
+        return DeliveryView(self.glyphs, id="delivery")
+
+    def _make_usage(self) -> Widget:
+        from hermes_tui.tui.widgets.usage_view import UsageView
+
+        return UsageView(self.glyphs, self.delivery.differences, id="usage")
+
+    def _make_transcript(self) -> Widget:
+        from hermes_tui.tui.widgets.transcript_view import TranscriptView
+
+        view = TranscriptView(self.glyphs, self._texts(), id="transcript")
+        view.full = self._reading.full
+        return view
 
     # --- the session
 
@@ -133,17 +175,13 @@ class Board(Vertical):
             self.search.begin(again=True)
             return
         before = self.shown.tree
-        self.shown = ShownSession(session, self.glyphs, self.live, self.review)
+        self.shown = ShownSession(session, self.glyphs, self.live, self.listing.review)
         self.shown.tree.set_raw(before.raw)
         self.shown.tree.set_filter(before.filter)
         self.trace_tree.source = self.shown.tree
-        for rows in (self.trace_tree, self.commands):
-            if rows is self.commands and self.every is not None:
-                continue  # it lists all sessions
-            rows.cursor = None
-            rows.following = True
-        if self.every is None:
-            self.commands.source = self.shown.commands
+        self.trace_tree.cursor = None
+        self.trace_tree.following = True
+        self.listing.begin()
         self._unseen = 0
         self.search.begin(again=False)
         if self.view == "empty":
@@ -201,62 +239,19 @@ class Board(Vertical):
 
     def _rows_changed(self) -> None:
         self.trace_tree.rows_changed()
-        self.commands.rows_changed()
-        self._show_review()
-
-    # --- the commands
-
-    def reviewed(self, names: Sequence[RowKey]) -> None:
-        """Calls of these names were marked as reviewed, or no longer are."""
-        self.shown.commands.remark(names)
-        self.shown.commands.update(self.shown.turns, self.shown.moment)
-        if self.every is not None:
-            self.every.remark(set(names))
-        self.every_changed()
-
-    def sift(self) -> None:
-        """Another filter lets other commands through."""
-        self.shown.commands.sift()
-        if self.every is not None:
-            self.every.sift()
-        self.every_changed()
-
-    def show_every(self, every: EveryCommand | None) -> None:
-        """List the commands of all sessions, or again (None) of the one that is shown."""
-        self.every = every
-        self.commands.source = self.shown.commands if every is None else every
-        self.commands.cursor = None
-        self.commands.following = True
-        self.every_changed()
-
-    def every_changed(self) -> None:
-        """The list of commands is another one."""
-        self.commands.rows_changed()
-        self._show_review()
-        self.show_footer()
+        self.listing.rows_changed()
 
     def session_of(self, key: RowKey) -> str | None:
         """The session that a row of another one is in."""
-        every = self.every if self.view == "commands" else None
-        return self.delivery.session_of(key[0]) if every is None else every.session_of(key)
-
-    def _show_review(self) -> None:
-        self._review_bar.display = self.view == "commands"
-        if self.view == "commands":
-            self._review_bar.data = review_line(self.shown, self.every)
+        return self.listing.session_of(key) or self.delivery.session_of(key[0])
 
     # --- what is shown
 
     @property
     def rows(self) -> RowList | DeliveryView | UsageView | TranscriptView:
         """The list of the view that is shown."""
-        if self.view == "delivery":
-            return self.proof
-        if self.view == "usage":
-            return self.usage
-        if self.view == "transcript":
-            return self.transcript
-        return self.commands if self.view == "commands" else self.trace_tree
+        view = self._views.made(self.view)
+        return cast("RowList | DeliveryView | UsageView | TranscriptView", view or self.trace_tree)
 
     @property
     def wide(self) -> bool:
@@ -283,13 +278,15 @@ class Board(Vertical):
         )
 
     def show_delivery(self) -> None:
-        if self.view != "delivery":
+        if self.view != "delivery" or self.proof is None:
             return
         address = self.relay.destination if self.relay is not None else None
         stopped = self.trouble if self.relay is None else ""
         self.proof.show(self.delivery.data(self.shown, address, stopped, time.time_ns()))
 
     def show_usage(self) -> None:
+        if self.usage is None:
+            return
         looks = self.view == "usage"
         self.usage.follow(self.shown if looks else None, time.time_ns())
         record = self.shown.record if looks else None
@@ -297,15 +294,15 @@ class Board(Vertical):
             self.usage.tell_hermes(record.sums, record.row.api_calls)
 
     def show_transcript(self) -> None:
-        self.transcript.show(self.shown if self.view == "transcript" else None)
+        if self.transcript is not None:
+            self.transcript.show(self.shown if self.view == "transcript" else None)
 
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
         key, screens = self.rows.cursor, self.app.screen_stack
         if key is None or not screens:  # there is none left while the pane closes
             return
-        every = self.every if self.view == "commands" else None
-        subject = every.subject(key) if every is not None else None
+        subject = self.listing.subject(key)
         if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
                 self._reading.show(screen, key, self.shown, subject)
@@ -319,23 +316,24 @@ class Board(Vertical):
         if not self.shown.id:
             return
         self.view = view
-        self._views.current = view
-        self.rows.focus()
+        self._views.turn_to(view).focus()
         self.post_message(ViewChanged(view))
-        self._show_review()
+        self.listing.rows_changed()
         self.show_delivery()
         self.show_usage()
         self.show_transcript()
         self.show_details()
         self.search.show()
+        self.show_footer()
 
     def follow(self) -> None:
         """Look at the newest row from now on."""
         self._resume()
         self._unseen = 0
         self.trace_tree.follow()
-        self.commands.follow()
-        self.transcript.follow()
+        self.listing.follow()
+        if self.transcript is not None:
+            self.transcript.follow()
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
@@ -371,7 +369,8 @@ class Board(Vertical):
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
         self._reading.full = not self._reading.full
-        self.transcript.show_full(self._reading.full)
+        if self.transcript is not None:
+            self.transcript.show_full(self._reading.full)
         self.show_details()
 
     def toggle_side(self) -> None:
@@ -415,10 +414,10 @@ class Board(Vertical):
             self.app.notify("The details are beside the rows from 110 columns on.", timeout=3)
         self.show_details()
 
-    def action_search(self) -> None:
-        if self.search.bar.display:
+    async def action_search(self) -> None:
+        if self.search.typing:
             raise SkipAction  # it is typed
-        self.search.open()
+        await self.search.open()
 
     def action_hit(self, by: int) -> None:
         self.search.step(by)
@@ -432,7 +431,7 @@ class Board(Vertical):
     def on_search_bar_closed(self, message: SearchBar.Closed) -> None:
         self.search.closed(kept=message.kept)
 
-    def _tell(self, text: str) -> None:
+    def tell(self, text: str) -> None:
         self.notify(text, timeout=3, markup=False)
 
     def on_cursor_moved(self, _: CursorMoved) -> None:

@@ -52,10 +52,6 @@ class Finder:
     def active(self) -> bool:
         return bool(self.needle)
 
-    def close(self) -> None:
-        """Nothing is searched any more."""
-        self._scanner.stop()
-
     # --- what is searched
 
     def look(self, text: str, shown: ShownSession) -> None:

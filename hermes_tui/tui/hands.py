@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
-from textual.filter import LineFilter, Monochrome, NoColor
+from textual.filter import ANSIToTruecolor, LineFilter, Monochrome, NoColor
 
 from hermes_tui import neutral
 from hermes_tui.hermes.state_db import Watch
@@ -59,9 +59,13 @@ class Hands(App[None]):
         self._folders = own_folders() if wanted.beside == "auto" else frozenset[str]()
         for look in themes.LOOKS.values():
             self.register_theme(look.theme)
-        self.set_reactive(
-            App.theme, themes.first(wanted.theme, memory.recall(state).get("theme"), os.environ)
-        )
+        # Set, not assigned: each assignment has the style sheet read again after the first paint.
+        theme = themes.first(wanted.theme, memory.recall(state).get("theme"), os.environ)
+        self.set_reactive(App.theme, theme)
+        names = themes.look(theme).names
+        self.set_reactive(App.ansi_theme_dark, names)
+        self.set_reactive(App.ansi_theme_light, names)
+        self._names = ANSIToTruecolor(names)
         self.stylesheet.set_variables(self.get_css_variables())
 
     # --- themes
@@ -71,17 +75,20 @@ class Hands(App[None]):
         return dict(themes.LOOKS["dark"].theme.variables)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        # Textual follows NO_COLOR with greys, and for as long as it runs.
-        filters = [each for each in super().get_line_filters() if not isinstance(each, Monochrome)]
-        return [*filters, NoColor()] if self.theme == themes.PLAIN else filters
+        # Textual follows NO_COLOR with greys, and for as long as it runs; and it has yet to hear of our theme.
+        own = (ANSIToTruecolor, Monochrome)
+        filters = [each for each in super().get_line_filters() if not isinstance(each, own)]
+        named = filters if self.native_ansi_color else [self._names, *filters]
+        return [*named, NoColor()] if self.theme == themes.PLAIN else named
 
     def on_mount(self) -> None:
         self._follow_theme()
 
     def _follow_theme(self) -> None:
         """Take along what a theme of Textual's does not hold."""
-        look = themes.LOOKS.get(self.theme, themes.LOOKS["dark"])
-        self.ansi_theme_dark = self.ansi_theme_light = look.names
+        names = themes.look(self.theme).names
+        self._names = ANSIToTruecolor(names)
+        self.ansi_theme_dark = self.ansi_theme_light = names
         self.no_color = self.theme == themes.PLAIN
         self.set_class(self.no_color, "-plain")
 

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
 
-from hermes_tui.hermes.state_db import Watched
-from hermes_tui.journal.delivery import Snapshot
-from hermes_tui.journal.reader import SessionRow
-from hermes_tui.journal.searching import Found
-from hermes_tui.model.compare import Told
-from hermes_tui.model.days import Day
-from hermes_tui.model.joined import AnyTurnKey
-from hermes_tui.model.span import Span
-from hermes_tui.model.state_rows import StateRow
-from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.trust import RelaySays
 
 if TYPE_CHECKING:
+    from hermes_tui.hermes.state_db import Watched
+    from hermes_tui.journal.delivery import Snapshot
+    from hermes_tui.journal.reader import SessionRow
+    from hermes_tui.journal.searching import Found
+    from hermes_tui.model.compare import Told
+    from hermes_tui.model.days import Day
+    from hermes_tui.model.joined import AnyTurnKey
+    from hermes_tui.model.span import Span
+    from hermes_tui.model.state_rows import StateRow
     from hermes_tui.tui.every_command import Group
+    from hermes_tui.tui.rows import RowKey
 
 
 class RelayInfo(Protocol):

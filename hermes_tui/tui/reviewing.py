@@ -57,6 +57,7 @@ class Reviewing:
     ) -> None:
         self._app = app
         self._board = board
+        self._listing = board.listing
         self._state = state
         self._sessions = sessions
         self._watched = watched
@@ -103,21 +104,20 @@ class Reviewing:
         with self._guard:
             marks |= {name for name, reviewed in self._pending.items() if reviewed}
             marks -= {name for name, reviewed in self._pending.items() if not reviewed}
-        changed = marks ^ self._board.review.marks
+        changed = marks ^ self._listing.review.marks
         if changed:
-            self._board.review.marks = marks
-            self._board.reviewed(list(changed))
+            self._listing.review.marks = marks
+            self._listing.remark(list(changed))
 
     def _mark(self) -> None:
-        board = self._board
-        key = board.commands.cursor
+        key = self._listing.rows.cursor
         names = self._names(key) if key is not None else ()
         if not names:
             self._say("Marks are for commands.")
             return
-        reviewed = not board.review.has(names)
-        board.review.mark(names, reviewed=reviewed)
-        board.reviewed(names)
+        reviewed = not self._listing.review.has(names)
+        self._listing.review.mark(names, reviewed=reviewed)
+        self._listing.remark(names)
         self._made += 1
         with self._guard:
             self._pending.update(dict.fromkeys(names, reviewed))
@@ -125,20 +125,20 @@ class Reviewing:
 
     def settle(self) -> None:
         """Keep marks under the names that calls have got since, such as those of their spans."""
-        if not self._board.review.learned:
+        if not self._listing.review.learned:
             return
         self._made += 1
         with self._guard:
-            self._pending.update(dict.fromkeys(self._board.review.learned, True))
-        self._board.review.learned.clear()
+            self._pending.update(dict.fromkeys(self._listing.review.learned, True))
+        self._listing.review.learned.clear()
         self._app.run_worker(self._keep(), name="mark")
 
     def _names(self, key: RowKey) -> tuple[RowKey, ...]:
         """All that a command is called, in either list."""
         item = self._board.shown.find(key).item
         names = names_of(item) if item is not None else ()
-        if self._board.every is not None:
-            return tuple(dict.fromkeys((*self._board.every.names(key), *names)))
+        if self._listing.every is not None:
+            return tuple(dict.fromkeys((*self._listing.every.names(key), *names)))
         return names
 
     async def _keep(self) -> None:
@@ -167,20 +167,20 @@ class Reviewing:
     # --- which are listed
 
     def _next(self) -> None:
-        if not self._board.commands.next_with(UNREVIEWED):
+        if not self._listing.rows.next_with(UNREVIEWED):
             self._say("All that are listed are reviewed.")
 
     def _filter(self) -> None:
-        self._board.review.cycle()
-        self._board.sift()
+        self._listing.review.cycle()
+        self._listing.sift()
 
     def _scope(self) -> None:
         self._reading.set()
-        if self._board.every is not None:
-            self._board.show_every(None)
+        if self._listing.every is not None:
+            self._listing.show_every(None)
             return
-        every = EveryCommand(self._board.glyphs, self._board.review, clock_time(time.time_ns())[:5])
-        self._board.show_every(every)
+        every = EveryCommand(self._board.glyphs, self._listing.review, clock_time(time.time_ns())[:5])
+        self._listing.show_every(every)
         self._reading = threading.Event()
         wanted = [(each.session, each.title) for each in self._sessions()[: SESSIONS + 1]]
         every.cut = len(wanted) > SESSIONS
@@ -189,7 +189,7 @@ class Reviewing:
 
     def read(self, message: CommandsRead) -> None:
         """Some more of all sessions' commands were read."""
-        every = self._board.every
+        every = self._listing.every
         if every is None or message.list_id != id(every):
             return  # nobody waits for them any more
         if message.group is not None:
@@ -200,7 +200,7 @@ class Reviewing:
         every.complete |= message.complete or every.full
         if message.trouble:
             self._say(message.trouble, wrong=True)
-        self._board.every_changed()
+        self._listing.changed()
 
     def _read(
         self,
@@ -238,7 +238,7 @@ class Reviewing:
     # --- writing them down
 
     def _ask_form(self) -> None:
-        every = self._board.every
+        every = self._listing.every
         count = len(self._board.shown.commands) if every is None else every.listed
         if not count:
             self._say("No commands are listed.")
@@ -249,10 +249,10 @@ class Reviewing:
     def _export(self, form: str | None) -> None:
         if form is None:
             return
-        board, name = self._board, self._board.review.filter.name
-        keys = frozenset(board.commands.source.keys())
-        sessions = [board.shown.id] if board.every is None else board.every.sessions()
-        stem = f"hermes-commands-{'all' if board.every is not None else board.shown.id[:40]}"
+        shown, name = self._board.shown, self._listing.review.filter.name
+        keys = frozenset(self._listing.rows.source.keys())
+        sessions = [shown.id] if self._listing.every is None else self._listing.every.sessions()
+        stem = f"hermes-commands-{'all' if self._listing.every is not None else shown.id[:40]}"
         stem += f"-{name}" if name != "all" else ""
         self._app.run_worker(self._write(form, stem, sessions, keys), name="export")
 

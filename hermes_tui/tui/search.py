@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from hermes_tui.model.span import Span
-from hermes_tui.tui.finder import Finder
 from hermes_tui.tui.messages import HitsFound
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import Footer
 from hermes_tui.tui.widgets.row_list import RowList
-from hermes_tui.tui.widgets.search_bar import SearchBar
+
+if TYPE_CHECKING:
+    from textual.widget import AwaitMount, Widget
+
+    from hermes_tui.tui.finder import Finder
+    from hermes_tui.tui.widgets.search_bar import SearchBar
 
 _ROOMY = 100  # columns from which on the footer also says where a hit was found
 
@@ -23,24 +27,25 @@ class Place(Protocol):
     shown: ShownSession
     view: str
 
+    def mount(self, *widgets: Widget) -> AwaitMount: ...
     def turn_to(self, view: str) -> None: ...
+    def tell(self, text: str) -> None: ...
     def show_footer(self) -> None: ...
     def show_details(self) -> None: ...
 
 
 class Search:
-    """`lists` are the tree and the list of commands; `notify` tells the user a sentence."""
+    """`lists` are the tree and the list of commands; `finder` makes what finds, for the first search."""
 
     def __init__(
-        self, place: Place, finder: Finder, lists: tuple[RowList, RowList], footer: Footer,
-        notify: Callable[[str], object],
-    ) -> None:  # fmt: skip
-        self.bar = SearchBar()
+        self, place: Place, finder: Callable[[], Finder], lists: tuple[RowList, RowList], footer: Footer
+    ) -> None:
+        self.bar: SearchBar | None = None
         self._place = place
-        self._finder = finder
+        self._make = finder
+        self._finder: Finder | None = None
         self._lists = lists
         self._footer = footer
-        self._notify = notify
         self._origin: tuple[RowKey | None, bool] = (None, True)
         self._landed = False
 
@@ -52,21 +57,38 @@ class Search:
     def _rows(self) -> RowList:
         return self._lists[self._commands]
 
+    @property
+    def typing(self) -> bool:
+        """Whether the user types what to search for."""
+        return self.bar is not None and self.bar.display
+
     # --- what the user does
 
-    def open(self) -> None:
-        """Let the user type what to search for."""
+    async def open(self) -> None:
+        """Let the user type what to search for: the next key is already part of it."""
         if not self._place.shown.id:
             return
         if self._place.view not in ("tree", "commands"):
             self._place.turn_to("tree")
         self.clear()
         self._origin = self._rows.cursor, self._rows.following
+        if self.bar is None:
+            await self._begin()
+        assert self.bar is not None
         self._footer.display = False
         self.bar.open()
 
+    async def _begin(self) -> None:
+        from hermes_tui.tui.widgets.search_bar import SearchBar
+
+        self._finder = self._make()
+        self.bar = SearchBar()
+        await self._place.mount(self.bar)
+
     def typed(self, text: str) -> None:
         """Search for another text, from where the search began."""
+        if self._finder is None:
+            return
         self._finder.fold_back()
         self._finder.look(text, self._place.shown)
         self._landed = False
@@ -76,8 +98,8 @@ class Search:
 
     def step(self, by: int) -> None:
         """To the next hit, or the one before."""
-        if not self._finder.active:
-            self._notify("Nothing is searched for. / begins a search.")
+        if self._finder is None or not self._finder.active:
+            self._place.tell("Nothing is searched for. / begins a search.")
             return
         if self._place.view not in ("tree", "commands"):
             self._place.turn_to("tree")
@@ -89,6 +111,8 @@ class Search:
     def closed(self, *, kept: bool) -> None:
         """The line is gone: the hits stay, or everything is as before."""
         self._footer.display = True
+        if self._finder is None:
+            return
         if kept:
             self._finder.stay()
         else:
@@ -100,16 +124,18 @@ class Search:
 
     def clear(self) -> bool:
         """End the search; False when there was none."""
-        active = self._finder.active
-        if active:
-            self._finder.look("", self._place.shown)
-            self.show()
-        return active
+        if self._finder is None or not self._finder.active:
+            return False
+        self._finder.look("", self._place.shown)
+        self.show()
+        return True
 
     # --- what comes
 
     def begin(self, *, again: bool) -> None:
         """The session is read from its beginning; `again`: it is the same one."""
+        if self._finder is None or self.bar is None:
+            return
         if not again and self.bar.display:
             self.bar.action_close(False)
         self._finder.begin(self._place.shown, again=again)
@@ -117,17 +143,19 @@ class Search:
 
     def arrived(self, spans: list[Span]) -> None:
         """Spans came that the session does not hold yet."""
-        self._finder.arrived(spans, self._place.shown.forest.trees.keys())
+        if self._finder is not None:
+            self._finder.arrived(spans, self._place.shown.forest.trees.keys())
 
     def refreshed(self) -> None:
         """The session's rows are up to date."""
-        self._finder.refreshed()
+        if self._finder is not None:
+            self._finder.refreshed()
 
     def take(self, message: HitsFound) -> None:
         """Show what was found; while the user types the cursor goes to the first hit from where it was."""
-        if not self._finder.take(message):
+        if self._finder is None or not self._finder.take(message):
             return
-        if self.bar.display and not self._landed:
+        if self.typing and not self._landed:
             self._finder.fold_back()
             key = self._finder.step(self._origin[0], 1, commands=self._commands, here=True, keep=False)
             if key is not None:
@@ -141,7 +169,7 @@ class Search:
 
     def words(self) -> str:
         """For the footer; "" while nothing is searched."""
-        if not self._finder.active:
+        if self._finder is None or not self._finder.active:
             return ""
         told = self._finder.told(self._rows.cursor, commands=self._commands)
         roomy = not self._finder.done or self._footer.app.size.width >= _ROOMY
@@ -150,11 +178,13 @@ class Search:
     def show(self) -> None:
         """Bring marks, footer and line up to date."""
         finder = self._finder
+        if finder is None:
+            return
         needle = finder.needle if finder.active else None
         for commands, rows in enumerate(self._lists):
             wanted = needle is not None and (rows is self._rows)
             rows.mark(needle, finder.marked(commands=bool(commands)) if wanted else frozenset())
-        if self.bar.display:
+        if self.bar is not None and self.bar.display:
             told = finder.told(self._rows.cursor, commands=self._commands)
             self.bar.say(" ".join(part for part in (told.place, told.more) if part) if needle else "")
         self._place.show_footer()

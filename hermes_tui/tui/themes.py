@@ -101,6 +101,11 @@ LOOKS: Mapping[str, Look] = {
 """By the names that the settings have."""
 
 
+def look(name: str) -> Look:
+    """What a theme is drawn with; one of Textual's own with what the dark one is."""
+    return LOOKS.get(name, LOOKS["dark"])
+
+
 def first(wanted: str, remembered: object, environment: Mapping[str, str]) -> str:
     """The theme to begin with: the settings', else none with NO_COLOR, else the one chosen last."""
     if wanted in LOOKS:

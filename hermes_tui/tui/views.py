@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from hermes_tui.tui.every_command import EveryCommand
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import FooterData
 from hermes_tui.tui.widgets.command_list import ReviewData
+
+if TYPE_CHECKING:
+    from hermes_tui.tui.every_command import EveryCommand
 
 
 class View(NamedTuple):

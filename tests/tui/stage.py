@@ -240,6 +240,7 @@ class Stage:
 
     @property
     def proof(self) -> DeliveryView:
+        assert self.app.board.proof is not None
         return self.app.board.proof
 
     @property

@@ -253,8 +253,9 @@ async def test_a_mark_stays_when_the_span_takes_the_rows_place(
         assert [each.text for each in rows_of(stage.app.shown.tree) if each.mark] == []
         assert len(stage.app.shown.commands) == 1
         await stage.press("a")
-        await stage.until(lambda: stage.app.board.every is not None and stage.app.board.every.complete)
-        assert (stage.app.board.every.listed, stage.app.board.every.total) == (1, 2)
+        listing = stage.app.board.listing
+        await stage.until(lambda: listing.every is not None and listing.every.complete)
+        assert (listing.every.listed, listing.every.total) == (1, 2)
     async with pane(state, size) as stage:  # what only spans tell of has other names
         await stage.until(lambda: stage.app.shown.commands.total == 2)
         await stage.press("2")

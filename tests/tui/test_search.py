@@ -26,7 +26,7 @@ SIZES = pytest.mark.parametrize("size", [(40, 20), NARROW, (80, 20), WIDE], ids=
 async def look(stage: Stage, text: str, *then: str) -> None:
     """Type a search, wait until it has seen everything, and press what follows."""
     await stage.press("slash", *text)
-    await stage.until(lambda: stage.app._finder.done)
+    await stage.until(lambda: stage.app.board.search._finder.done)
     await stage.press(*then)
 
 
@@ -140,7 +140,7 @@ async def test_what_comes_later_is_searched_too_and_only_that(
 
         monkeypatch.setattr(scanner, "in_request", counted)
         play(wire_command(1, 5))
-        await stage.until(lambda: "/5" in stage.footer and stage.app._finder.done)
+        await stage.until(lambda: "/5" in stage.footer and stage.app.board.search._finder.done)
         assert len(set(searched)) == 1
         again = [node.span for tree in stage.app.shown.forest.trees.values() for node in tree.nodes.values()]
         old = [span for span in again if span is not None and span.request < max(searched)]
@@ -220,7 +220,7 @@ async def test_an_older_search_s_hits_are_not_taken(state: StateDir, play: Play)
     async with pane(state) as stage:
         await stage.shows("echo 0.1")
         await stage.press("slash", *"echo", *["backspace"] * 4, *"zzz")
-        await stage.until(lambda: stage.app._finder.done)
+        await stage.until(lambda: stage.app.board.search._finder.done)
         assert "no hits" in stage.lines()[-1]
 
 

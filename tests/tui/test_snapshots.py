@@ -179,7 +179,8 @@ def test_commands_wide(picture: Picture) -> None:
 
 
 async def _every(stage: Stage) -> None:
-    await stage.until(lambda: stage.app.board.every is not None and stage.app.board.every.complete)
+    listing = stage.app.board.listing
+    await stage.until(lambda: listing.every is not None and listing.every.complete)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_commands_export_narrow(picture: Picture) -> None:
 
 
 async def _searched(stage: Stage) -> None:
-    await stage.until(lambda: stage.app._finder.done)
+    await stage.until(lambda: stage.app.board.search._finder.done)
 
 
 @pytest.mark.parametrize("size", [NARROW, WIDE], ids=["narrow", "wide"])

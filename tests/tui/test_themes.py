@@ -19,6 +19,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.pane_settings import Pane
 from hermes_tui.tui import memory, themes
 from hermes_tui.tui.app import TraceApp
+from hermes_tui.tui.views import VIEWS
 from tests.support import wait_for
 
 COLOURED = [name for name in themes.LOOKS if name != themes.PLAIN]
@@ -62,7 +63,7 @@ async def test_every_style_of_a_row_is_legible(state: StateDir, name: str) -> No
     async with app.run_test(size=(60, 20)) as pilot:
         await show(app, pilot, name)
         faint = {}
-        for widget in (app.board.trace_tree, app.board.commands, app.board.proof, app.board.usage):
+        for widget in [app.board._views.turn_to(view.name) for view in VIEWS]:
             for style in sorted(widget.COMPONENT_CLASSES):
                 for names in ((style,), ("row--cursor", style)):
                     ratio = contrast(*pairs(widget, *names))

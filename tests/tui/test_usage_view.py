@@ -69,6 +69,7 @@ async def opened(stage: Stage, *texts: str) -> UsageView:
     await stage.press("3")
     assert stage.view == "usage"
     await stage.shows(*texts)
+    assert stage.app.board.usage is not None
     return stage.app.board.usage
 
 
@@ -118,9 +119,7 @@ async def test_every_line_can_be_reached(state: StateDir, play: Play, size: tupl
 async def test_it_follows_what_arrives_while_it_is_seen_and_only_then(state: StateDir, play: Play) -> None:
     play(*turn(0))
     async with pane(state) as stage:
-        view = stage.app.board.usage
-        assert view.laid_out == 0
-        await opened(stage, "2.0k", "turn 1")
+        view = await opened(stage, "2.0k", "turn 1")
         play(wire_call(0, 7, tokens=5_000))
         await stage.shows("7.0k", "Context after each of 3 calls")
         play(*turn(1, tokens=700))
@@ -205,9 +204,9 @@ async def test_a_long_session_is_counted_in_slices(
     async with pane(state) as stage:
         await stage.until(lambda: len(stage.app.shown.forest.turns) == 6)
         seen: list[int] = []
-        show = stage.app.board.usage.show
+        show = UsageView.show
         monkeypatch.setattr(
-            stage.app.board.usage, "show", lambda data: (seen.append(data.behind), show(data))
+            UsageView, "show", lambda self, data: (seen.append(data.behind), show(self, data))
         )
         await stage.press("3")
         await stage.until(lambda: seen and seen[-1] == 0)

@@ -86,7 +86,7 @@ class RowList(ScrollView, can_focus=True):
         self._marked: Set[RowKey] = frozenset()
 
     def on_mount(self) -> None:
-        self._clocks = self.set_interval(_TICK_S, self._run_clocks, pause=True)
+        self._clocks = self.set_interval(_TICK_S, self._run_clocks, pause=not self.source.alive)
 
     def rows_changed(self) -> None:
         """The source was updated: keep the cursor on its item and repaint."""

@@ -1,0 +1,22 @@
+"""Every key of the pane, from the bindings themselves."""
+
+from __future__ import annotations
+
+from textual.dom import DOMNode
+
+from hermes_tui.tui.board import Board
+from hermes_tui.tui.screens.details import DetailsScreen
+from hermes_tui.tui.screens.help import declared_keys
+from hermes_tui.tui.widgets.command_list import CommandList
+from hermes_tui.tui.widgets.delivery_view import DeliveryView
+from hermes_tui.tui.widgets.row_list import RowList
+from hermes_tui.tui.widgets.trace_tree import TraceTree
+from hermes_tui.tui.widgets.transcript_view import TranscriptView
+from hermes_tui.tui.widgets.usage_view import UsageView
+
+
+def all_keys(app: type[DOMNode]) -> list[tuple[str, str]]:
+    """Keys and what they do, those of the views first."""
+    return declared_keys(
+        (TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen, app)
+    )
