@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 from common import cpu_s
-from pane import Terminal, Traffic, append
+from pane import Terminal, Traffic, append, compiled
 from terminal import Pty
 
 from hermes_tui.journal.files import StateDir
@@ -86,6 +86,7 @@ def share(process: psutil.Process, seconds: float, work: Traffic | None, writer:
 
 
 def measure(spans: int, rounds: int, seconds: float) -> None:
+    compiled()
     with tempfile.TemporaryDirectory(prefix="pane-bench-") as folder:
         state, writer, traffic = filled(folder, spans)
         newest = f"pattern-{traffic.serial}-".encode()

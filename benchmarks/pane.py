@@ -11,6 +11,7 @@ and resident memory; then the ratios many/few of this run.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import statistics
@@ -22,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import textual
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from terminal import Pty
 
+import hermes_tui
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Envelope, Writer
@@ -38,6 +41,12 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.tui.app import TraceApp
 TraceApp(StateDir(Path(sys.argv[1]))).run()
 """
+
+
+def compiled() -> None:
+    """As after an installation; where Python may not write bytecode, each start would compile all modules."""
+    for package in (hermes_tui, textual):
+        compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
 
 
 class Traffic:
@@ -232,6 +241,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    compiled()
     few = measure(options.few, options.rounds).row()
     many = measure(options.many, options.rounds).row()
     ratios = {name: many[name] / few[name] for name in few if few[name]}

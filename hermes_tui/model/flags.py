@@ -9,7 +9,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 MOST = 2_000
@@ -78,10 +78,9 @@ _ANYWHERE: tuple[tuple[str, str, str], ...] = (
 )
 
 _TARGET = r"(?:'([^'\n]+)'|\"([^\"\n]+)\"|([^\s;&|<>()'\"`]+))"
-_REDIRECT = re.compile(rf"(?<![<>=-])(?:[0-9]|&)?>{{1,2}}\|?\s?{_TARGET}")
-_TEE = re.compile(rf"\btee\s+(?:-\S+\s+){{0,4}}{_TARGET}")
-_COPY = re.compile(rf"{_BEFORE}(?:cp|mv|install|ln|rsync)\s([^;&|\n<>()]+)")
-_WORD = re.compile(_TARGET)
+_REDIRECT = rf"(?<![<>=-])(?:[0-9]|&)?>{{1,2}}\|?\s?{_TARGET}"
+_TEE = rf"\btee\s+(?:-\S+\s+){{0,4}}{_TARGET}"
+_COPY = rf"{_BEFORE}(?:cp|mv|install|ln|rsync)\s([^;&|\n<>()]+)"
 _WRITES = re.compile(r">|\b(?:tee|cp|mv|install|ln|rsync)\b")
 _HARMLESS = (
     "/dev/null",
@@ -109,9 +108,7 @@ _SYSTEM = (
     "/var",
 )
 _HOMES = ("~", "$HOME", "${HOME}")
-_PRIVATE = re.compile(
-    r"(?:^|/)\.(?:ssh|gnupg|aws|kube|bashrc|bash_profile|profile|zshrc|netrc|gitconfig)(?:/|$)"
-)
+_PRIVATE = r"(?:^|/)\.(?:ssh|gnupg|aws|kube|bashrc|bash_profile|profile|zshrc|netrc|gitconfig)(?:/|$)"
 
 _REPEATS = re.compile(r"[*+?]|\{\d*,?\d*\}")
 
@@ -193,37 +190,40 @@ class Flags:
         text = (command or "")[:MOST]
         if not text:
             return ()
-        found = [why for pattern, why in _candidates(text) if pattern.search(text)]
+        found = [why for pattern, why in _candidates(text) if _regex(pattern).search(text)]
         if _WRITES.search(text) and (target := _outside(text, cwd)) is not None:
             found.append(f"writes outside its working directory ({target[:_NAMED]})")
         found += [rule.why for rule in self._rules if rule.pattern.search(text)]
         return tuple(dict.fromkeys(found))
 
 
-_COMPILED: dict[str, list[tuple[re.Pattern[str], str]]] = {}
+_regex = cache(re.compile)
+"""Compiled when a command first asks for it: all of them at once would be felt when the pane starts."""
+
+_BY_WORD: dict[str, list[tuple[str, str]]] = {}
 for _word, _pattern, _why in _TABLE:
-    _COMPILED.setdefault(_word, []).append((re.compile(_BEFORE + _pattern), _why))
+    _BY_WORD.setdefault(_word, []).append((_BEFORE + _pattern, _why))
 for _words, _pattern, _why in _ANYWHERE:
     for _word in _words.split("|"):
-        _COMPILED.setdefault(_word, []).append((re.compile(_pattern), _why))
-_WORDS = re.compile(rf"\b(?:{'|'.join(_COMPILED)})\b")
+        _BY_WORD.setdefault(_word, []).append((_pattern, _why))
+_WORDS = re.compile(rf"\b(?:{'|'.join(_BY_WORD)})\b")
 
 
-def _candidates(text: str) -> list[tuple[re.Pattern[str], str]]:
+def _candidates(text: str) -> list[tuple[str, str]]:
     """The patterns of the table whose word is in the text at all: mostly none."""
     words = dict.fromkeys(_WORDS.findall(text))
-    return [each for word in words for each in _COMPILED[word]]
+    return [each for word in words for each in _BY_WORD[word]]
 
 
 def _outside(text: str, cwd: str | None) -> str | None:
     """The first place outside of the working directory that a command writes to."""
     for pattern in (_REDIRECT, _TEE):
-        for match in pattern.finditer(text):
+        for match in _regex(pattern).finditer(text):
             target = _named(match)
             if _is_outside(target, cwd):
                 return target
-    for match in _COPY.finditer(text):
-        words = [_named(each) for each in _WORD.finditer(match[1])]
+    for match in _regex(_COPY).finditer(text):
+        words = [_named(each) for each in _regex(_TARGET).finditer(match[1])]
         words = [word for word in words if not word.startswith("-")]
         if len(words) > 1 and _is_outside(words[-1], cwd):
             return words[-1]
@@ -237,7 +237,7 @@ def _named(match: re.Match[str]) -> str:
 
 def _is_outside(target: str, cwd: str | None) -> bool:
     """Without a known working directory only what cannot well be inside of one counts."""
-    if _PRIVATE.search(target):
+    if _regex(_PRIVATE).search(target):
         return True
     home = target.partition("/")[0] in _HOMES
     if not home and not target.startswith("/"):

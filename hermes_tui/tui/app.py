@@ -6,6 +6,7 @@ import asyncio
 import gc
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import ComposeResult
@@ -41,7 +42,6 @@ from hermes_tui.tui.messages import (
     ViewChanged,
     WishWanted,
 )
-from hermes_tui.tui.pages import Pages
 from hermes_tui.tui.parts import Parts
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.rows import RowKey
@@ -61,6 +61,7 @@ if TYPE_CHECKING:
 
 _CLOCK_S = 1.0  # a turn that fell silent, or an approval that waits, is noticed within this time
 _RECENT_NS = 3600 * 10**9
+_CURTAIN_S = 0.15  # that the first paint waits for the first spans, when there are any
 
 
 class TraceApp(Hands):
@@ -117,7 +118,7 @@ class TraceApp(Hands):
         self._newest: str | None = None
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
-        self._reading = Reading(Pages(state, self.glyphs, watch))
+        self._reading = Reading(self.pages)
         empty = Empty(self._watched, state, id="empty")
         self.board = Board(
             self.glyphs,
@@ -131,6 +132,7 @@ class TraceApp(Hands):
         self._reviewing: Reviewing | None = None
         self._directory: SessionsScreen | None = None
         self._main: Screen[Any]
+        self._curtain = ExitStack()
 
     @property
     def shown(self) -> ShownSession:
@@ -159,6 +161,9 @@ class TraceApp(Hands):
         for part in (self._feed, self._records, self._supervision):
             if part is not None:
                 part.start()
+        if self._state.journal.exists():
+            self._curtain.enter_context(self.batch_update())
+            self.set_timer(_CURTAIN_S, self._curtain.close)
         self.set_interval(_CLOCK_S, self.board.tick)
         self.set_interval(_CLOCK_S, self._list_sessions)
         self.board.show_footer()
@@ -184,6 +189,7 @@ class TraceApp(Hands):
         if changed or message.fresh:
             self.board.update()
         self.board.filling = not message.complete
+        self._curtain.close()
         self.call_after_refresh(self._feed.go_on)
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)

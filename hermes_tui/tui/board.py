@@ -97,6 +97,7 @@ class Board(Vertical):
         self.others = False
         self.held: Held | None = None
         self._unseen = 0
+        self._details_due = False
         self._split = Split()
         self._reading = reading
         self._header = Header(glyphs)
@@ -204,7 +205,7 @@ class Board(Vertical):
         self._rows_changed()
         self.show_header()
         self.show_footer()
-        self.show_details()
+        self._details_soon()
         self.show_usage()
         self.show_transcript()
 
@@ -297,8 +298,15 @@ class Board(Vertical):
         if self.transcript is not None:
             self.transcript.show(self.shown if self.view == "transcript" else None)
 
+    def _details_soon(self) -> None:
+        """Rows first: details are read from the disk, and may be long."""
+        if not self._details_due:
+            self._details_due = True
+            self.call_after_refresh(self.show_details)
+
     def show_details(self) -> None:
         """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
+        self._details_due = False
         key, screens = self.rows.cursor, self.app.screen_stack
         if key is None or not screens:  # there is none left while the pane closes
             return
@@ -435,7 +443,7 @@ class Board(Vertical):
         self.notify(text, timeout=3, markup=False)
 
     def on_cursor_moved(self, _: CursorMoved) -> None:
-        self.show_details()
+        self._details_soon()
         self.show_footer()
 
     def on_fold_toggled(self, message: FoldToggled) -> None:

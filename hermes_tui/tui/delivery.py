@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hermes_tui.figures import short_age, short_time
+from hermes_tui.figures import short_age
 from hermes_tui.journal.delivery import REFUSED_SHOWN, Refused, Snapshot
 from hermes_tui.model.compare import UNKNOWN, Difference, Told, differences
 from hermes_tui.model.joined import JoinedTurn
@@ -183,22 +183,6 @@ def _by_reason(rows: list[RefusedRow]) -> tuple[RefusedRow, ...]:
 def _last_error(says: RelaySays) -> str:
     error = trust.said(says.exporter.get("last_error"))
     return "the same" if error and error == says.reason("exporter") else error
-
-
-def difference_line(difference: Difference) -> str:
-    """Both values, in words."""
-    ours, theirs = _value(difference.what, difference.ours), _value(difference.what, difference.theirs)
-    return f"{ours} here, {theirs} there"
-
-
-def _value(what: str, value: str | float | None) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, str):
-        return shown(value)
-    if what == "cost":
-        return f"${value:.4f}"
-    return short_time(value) if what == "duration" else f"{value:,.0f}"
 
 
 def _rank(difference: Difference) -> tuple[int, bool]:

@@ -9,7 +9,8 @@ from rich.cells import cell_len, set_cell_size
 
 from hermes_tui import neutral
 from hermes_tui.model.span import Delivery
-from hermes_tui.tui.delivery import DeliveryData, DifferingTurn, RefusedRow, difference_line
+from hermes_tui.tui.delivery import DeliveryData, DifferingTurn, RefusedRow
+from hermes_tui.tui.differing import difference_line
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.lines import Line, cut, fitted, texts, wrapped
 

@@ -21,8 +21,8 @@ from hermes_tui.model.live import LiveSession
 from hermes_tui.model.results import read_call
 from hermes_tui.model.span import Delivery, Role, Span, Status
 from hermes_tui.model.turns import Turn, is_command
-from hermes_tui.tui.delivery import difference_line
 from hermes_tui.tui.describe_record import NOTHING, Record, command_lines, completed_lines, noted_lines
+from hermes_tui.tui.differing import difference_line
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
 

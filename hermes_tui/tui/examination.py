@@ -7,9 +7,12 @@ import signal
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hermes_tui.figures import short_age
-from hermes_tui.journal.checkup import Summary
+
+if TYPE_CHECKING:
+    from hermes_tui.journal.checkup import Summary
 
 log = logging.getLogger(__name__)
 

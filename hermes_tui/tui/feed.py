@@ -11,7 +11,6 @@ from pathlib import Path
 
 from textual.message import Message
 
-from hermes_tui.journal import delivery
 from hermes_tui.journal.files import StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.span import Span
@@ -138,6 +137,8 @@ class Feed:
         wishes, begin = self._wishes, time.monotonic()
         if wishes is None or not (asked or (self._delivery_moved and begin >= self._delivery_at)):
             return
+        from hermes_tui.journal import delivery
+
         self._delivery_moved = False
         self._post(DeliveryMoved(self._session, delivery.look(reader, self._session, wishes)))
         took = time.monotonic() - begin

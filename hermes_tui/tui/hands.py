@@ -7,11 +7,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.command import CommandPalette
+from textual.command import CommandPalette, Provider
 from textual.filter import ANSIToTruecolor, LineFilter, Monochrome, NoColor
 
 from hermes_tui import neutral
@@ -23,23 +23,29 @@ from hermes_tui.tui import memory, mlflow_page, themes
 from hermes_tui.tui.beside import own_folders
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.clipboard import Clipboard, amount
-from hermes_tui.tui.exports import save_session
 from hermes_tui.tui.extracts import Extract, about, output
-from hermes_tui.tui.pages import Pages
-from hermes_tui.tui.palette import Actions
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import Subject
+
+if TYPE_CHECKING:
+    from hermes_tui.tui.pages import Pages
 
 _LONG_S = 20.0  # an address or a path has to be read, or selected with the mouse
 _SHORT_S = 4.0
 _FAILURES = (OSError, StateError, sqlite3.Error)
 
 
+def _actions() -> type[Provider]:
+    from hermes_tui.tui.palette import Actions
+
+    return Actions
+
+
 class Hands(App[None]):
     """The base of the pane. Whoever derives from it has made a `board` before anything is pressed."""
 
     ENABLE_COMMAND_PALETTE = True
-    COMMANDS = {Actions}  # noqa: RUF012 - Textual declares it so
+    COMMANDS = {_actions}  # noqa: RUF012 - Textual declares it so
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy('about')", "Copy the command, prompt or input"),
         Binding("Y", "copy('output')", "Copy the output"),
@@ -68,6 +74,12 @@ class Hands(App[None]):
         self._names = ANSIToTruecolor(names)
         self.stylesheet.set_variables(self.get_css_variables())
 
+    def pages(self) -> Pages:
+        """What reads the details of rows; whoever asks for it closes it."""
+        from hermes_tui.tui.pages import Pages
+
+        return Pages(self._state, self.glyphs, self._watch)
+
     # --- themes
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -75,7 +87,7 @@ class Hands(App[None]):
         return dict(themes.LOOKS["dark"].theme.variables)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        # Textual follows NO_COLOR with greys, and for as long as it runs; and it has yet to hear of our theme.
+        # Textual follows NO_COLOR with greys, and for as long as it runs, and has yet to hear of our theme.
         own = (ANSIToTruecolor, Monochrome)
         filters = [each for each in super().get_line_filters() if not isinstance(each, own)]
         named = filters if self.native_ansi_color else [self._names, *filters]
@@ -117,7 +129,7 @@ class Hands(App[None]):
 
     def _read(self, key: RowKey, subject: Subject, what: str) -> Extract:
         """The whole text, out of the journal and Hermes' records; they are only read when somebody asks."""
-        pages = Pages(self._state, self.glyphs, self._watch)
+        pages = self.pages()
         try:
             attributes, record = pages.source(subject)
         finally:
@@ -172,7 +184,7 @@ class Hands(App[None]):
         relay = self.board.relay
         if relay is None:
             raise mlflow_page.NoPage("no relay runs that could say where it is")
-        pages = Pages(self._state, self.glyphs)
+        pages = self.pages()
         try:
             route = pages.route(trace)
         finally:
@@ -193,6 +205,8 @@ class Hands(App[None]):
             self._work(self._export(session))
 
     async def _export(self, session: str) -> None:
+        from hermes_tui.tui.exports import save_session
+
         path, count = await asyncio.to_thread(save_session, self._state, session, Path.cwd())
         if count:
             said = f"{count:,} request{'s' if count != 1 else ''}, with all prompts and outputs"

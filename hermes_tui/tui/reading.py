@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from hermes_tui.tui.pages import Pages
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.shown import ShownSession, Subject
 from hermes_tui.tui.widgets.details import Details
 
+if TYPE_CHECKING:
+    from hermes_tui.tui.pages import Pages
+
 
 class Reading:
-    """`full`: long values are shown whole."""
+    """`full`: long values are shown whole. `pages` makes what reads them, for the first one."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Callable[[], Pages]) -> None:
         self.full = False
-        self._pages = pages
+        self._make = pages
+        self._pages: Pages | None = None
         self._seen: tuple[object, ...] = ()
 
     def close(self) -> None:
-        self._pages.close()
+        if self._pages is not None:
+            self._pages.close()
 
     def show(
         self, place: Details | DetailsScreen, key: RowKey, shown: ShownSession, subject: Subject | None = None
@@ -39,5 +46,7 @@ class Reading:
         )  # fmt: skip
         if seen != self._seen:
             self._seen = seen
+            if self._pages is None:
+                self._pages = self._make()
             view = shown.forest.views.get(key[0])
             place.show(key, self._pages.page(key, subject, view, shown.moment, full=self.full))

@@ -18,7 +18,7 @@ from hermes_tui.model.turns import TraceView, Turn
 from hermes_tui.model.usage import Usage
 from hermes_tui.model.windows import Window, Windows
 from hermes_tui.tui.charts import spread
-from hermes_tui.tui.delivery import difference_line
+from hermes_tui.tui.differing import difference_line
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.rows import RowKey, node_row, shown, turn_key
 from hermes_tui.tui.shown import ShownSession

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from textual.message import Message
 
-from hermes_tui.journal import delivery
-from hermes_tui.journal.days import Days
 from hermes_tui.journal.reader import Reader
 from hermes_tui.tui.messages import UsageMoved
+
+if TYPE_CHECKING:
+    from hermes_tui.journal.days import Days
 
 _PAUSE_S = 0.5  # between two messages …
 _SHARE = 20  # … and this many times as long as the last look took
@@ -41,7 +43,7 @@ class UsageLook:
 
     def reset(self) -> None:
         """It is another journal now."""
-        self._days = Days()
+        self._days: Days | None = None
         self._session: str | None = None
         self._moved = True
         self._reading = False
@@ -58,16 +60,22 @@ class UsageLook:
             self._asked.clear()
             self._session, self._moved, self._reading = session, False, True
             self._clock_s = begin + _CLOCK_S
+            if self._days is None:
+                from hermes_tui.journal.days import Days
+
+                self._days = Days()
             self._days.look(reader, time.time_ns())
-        if not self._reading:
+        if not self._reading or self._days is None:
             return
         self._reading = not self._days.step(reader)
         if not self._reading or asked or begin >= self._next_s:
-            self._tell(reader)
+            self._tell(reader, self._days)
             self._next_s = begin + max(_PAUSE_S, _SHARE * (time.monotonic() - begin))
 
-    def _tell(self, reader: Reader) -> None:
+    def _tell(self, reader: Reader, days: Days) -> None:
+        from hermes_tui.journal import delivery
+
         session = self._session
         traces = reader.traces_of(session)[:_TRACES] if session is not None else []
         told = delivery.told(reader, traces) if traces else {}
-        self._post(UsageMoved(session, self._days.days(), told))
+        self._post(UsageMoved(session, days.days(), told))

@@ -19,9 +19,9 @@ from hermes_tui.tui.delivery import (
     DeliveryState,
     DifferingTurn,
     RefusedRow,
-    difference_line,
 )
 from hermes_tui.tui.delivery_lines import delivery_lines
+from hermes_tui.tui.differing import difference_line
 from hermes_tui.tui.glyphs import ASCII, UNICODE, Glyphs
 from hermes_tui.tui.lines import Line
 from hermes_tui.tui.shown import ShownSession

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from textual.message import Message
 
+from hermes_tui.journal import delivery as delivery_module
 from hermes_tui.journal.delivery import Snapshot
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.writer import Writer
@@ -154,13 +155,13 @@ def test_what_the_relay_says_arrives(inbox: Inbox, open_writer: Open) -> None:
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When the feed looked at how delivery stands."""
     found: list[float] = []
-    real = feed_module.delivery.look
+    real = delivery_module.look
 
     def look(*arguments: Any) -> Snapshot:
         found.append(time.monotonic())
         return real(*arguments)
 
-    monkeypatch.setattr(feed_module.delivery, "look", look)
+    monkeypatch.setattr(delivery_module, "look", look)
     return found
 
 
@@ -222,7 +223,7 @@ def test_a_journal_that_never_rests_is_not_looked_at_for_every_change(
 def test_a_look_that_takes_long_is_taken_seldom(
     inbox: Inbox, open_writer: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = feed_module.delivery.look
+    real = delivery_module.look
     begun: list[float] = []
 
     def slow(*arguments: Any) -> Snapshot:
@@ -230,7 +231,7 @@ def test_a_look_that_takes_long_is_taken_seldom(
         time.sleep(0.1)
         return real(*arguments)
 
-    monkeypatch.setattr(feed_module.delivery, "look", slow)
+    monkeypatch.setattr(delivery_module, "look", slow)
     store(open_writer(), span_body(1, "one"))
     wait_for(lambda: inbox.known()[1])
     inbox.feed.look_at_delivery(())

@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from hermes_tui import neutral
 from hermes_tui.hermes.state_db import Watched
-from hermes_tui.journal import checkup
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.tui.examination import words
 from hermes_tui.tui.messages import RelayInfo
@@ -21,6 +20,7 @@ from hermes_tui.tui.messages import RelayInfo
 log = logging.getLogger(__name__)
 
 _LOOK_S = 3.0  # at what the doctor found last
+_SOON_S = 0.3  # a session that is there takes this view away before
 
 
 class Empty(VerticalScroll):
@@ -37,7 +37,7 @@ class Empty(VerticalScroll):
 
     def on_mount(self) -> None:
         self.set_interval(_LOOK_S, self._look)
-        self._look()
+        self.set_timer(_SOON_S, self._look)
 
     def show(self, relay: RelayInfo | None, trouble: str) -> None:
         self._relay, self._trouble = relay, trouble
@@ -56,6 +56,8 @@ class Empty(VerticalScroll):
     async def _look(self) -> None:
         if not self.display:
             return
+        from hermes_tui.journal import checkup
+
         try:
             doctor = words(await asyncio.to_thread(checkup.last, self._state))
         except StateError as error:
