@@ -150,6 +150,9 @@ def test_the_bytes_written_to_a_terminal_hold_no_hostile_sequence(state: StateDi
         for key, text in (
             ("\x1b[H", "▾ 1"),
             ("2", "00:16"),
+            ("3", "Slowest"),
+            ("4", "reads this session back"),
+            ("5", "│ line three"),
             ("1", "▾ 1"),
             ("\x1b[F", "◈"),
             ("\r", "esc back"),
