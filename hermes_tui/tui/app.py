@@ -336,7 +336,7 @@ class TraceApp(Hands):
         self._go_to(message.key)
 
     def on_details_shown(self) -> None:
-        self.board.show_details()
+        self.board.side.show()
 
     def on_footer_pressed(self, message: Footer.Pressed) -> None:
         self.simulate_key({"?": "question_mark", "/": "slash"}.get(message.key, message.key))
@@ -397,7 +397,7 @@ class TraceApp(Hands):
     def action_side(self) -> None:
         """Between the rows and the details beside them; on other screens as Textual does."""
         if self.screen is self._main:
-            self.board.toggle_side()
+            self.board.side.toggle_focus()
         else:
             self.screen.focus_next()
 

@@ -40,11 +40,10 @@ from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.search import Search
 from hermes_tui.tui.shown import ShownSession
-from hermes_tui.tui.split import Split
+from hermes_tui.tui.side import Side
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
 from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
-from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.view_switcher import ViewSwitcher
@@ -97,9 +96,6 @@ class Board(Vertical):
         self.others = False
         self.held: Held | None = None
         self._unseen = 0
-        self._details_due = False
-        self._split = Split()
-        self._reading = reading
         self._header = Header(glyphs)
         self._footer = Footer(glyphs)
         self.empty = empty
@@ -116,7 +112,7 @@ class Board(Vertical):
             },
             id="views",
         )
-        self.side = Details(id="side")
+        self.side = Side(self, reading)
         self.search = Search(self, finder, (self.trace_tree, self.listing.rows), self._footer)
 
     def compose(self) -> ComposeResult:
@@ -125,7 +121,7 @@ class Board(Vertical):
         yield self.listing.bar
         with Horizontal(id="body"):
             yield self._views
-            yield self.side
+            yield self.side.page
         yield self._footer
 
     # --- the views that are made when somebody turns to them
@@ -163,7 +159,7 @@ class Board(Vertical):
         from hermes_tui.tui.widgets.transcript_view import TranscriptView
 
         view = TranscriptView(self.glyphs, self._texts(), id="transcript")
-        view.full = self._reading.full
+        view.full = self.side.full
         return view
 
     # --- the session
@@ -205,7 +201,7 @@ class Board(Vertical):
         self._rows_changed()
         self.show_header()
         self.show_footer()
-        self._details_soon()
+        self.side.soon()
         self.show_usage()
         self.show_transcript()
 
@@ -254,11 +250,6 @@ class Board(Vertical):
         view = self._views.made(self.view)
         return cast("RowList | DeliveryView | UsageView | TranscriptView", view or self.trace_tree)
 
-    @property
-    def wide(self) -> bool:
-        """Whether the details are beside the rows."""
-        return self.screen.has_class("-wide") and not self._split.hidden
-
     def show_header(self) -> None:
         trouble = self.trouble or self.mismatch
         if not self.shown.id:
@@ -298,25 +289,6 @@ class Board(Vertical):
         if self.transcript is not None:
             self.transcript.show(self.shown if self.view == "transcript" else None)
 
-    def _details_soon(self) -> None:
-        """Rows first: details are read from the disk, and may be long."""
-        if not self._details_due:
-            self._details_due = True
-            self.call_after_refresh(self.show_details)
-
-    def show_details(self) -> None:
-        """Of the row at the cursor: on a screen of their own, beside the rows, or nowhere."""
-        self._details_due = False
-        key, screens = self.rows.cursor, self.app.screen_stack
-        if key is None or not screens:  # there is none left while the pane closes
-            return
-        subject = self.listing.subject(key)
-        if isinstance(screen := screens[-1], DetailsScreen):
-            if screen.is_mounted:  # else it says itself when it is
-                self._reading.show(screen, key, self.shown, subject)
-        elif self.wide:
-            self._reading.show(self.side, key, self.shown, subject)
-
     # --- what the user does
 
     def turn_to(self, view: str) -> None:
@@ -330,7 +302,7 @@ class Board(Vertical):
         self.show_delivery()
         self.show_usage()
         self.show_transcript()
-        self.show_details()
+        self.side.show()
         self.search.show()
         self.show_footer()
 
@@ -376,21 +348,13 @@ class Board(Vertical):
 
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
-        self._reading.full = not self._reading.full
+        self.side.toggle_full()
         if self.transcript is not None:
-            self.transcript.show_full(self._reading.full)
-        self.show_details()
-
-    def toggle_side(self) -> None:
-        """Focus the details beside the rows, or the rows again."""
-        if self.app.focused is self.side:
-            self.rows.focus()
-        elif self.wide:
-            self.side.focus()
+            self.transcript.show_full(self.side.full)
 
     def leave(self) -> None:
         """From the details to the rows, from a search to none, from another view to the tree."""
-        if self.app.focused is self.side:
+        if self.side.focused:
             self.rows.focus()
         elif self.search.clear():
             return
@@ -401,26 +365,13 @@ class Board(Vertical):
             self._tree_changed(None)
 
     def action_hide_side(self) -> None:
-        """Give the rows the whole width, or put the details beside them again."""
-        self._split.hidden = not self._split.hidden
-        self._show_split()
+        self.side.toggle_hidden()
 
     def action_split(self, by: int) -> None:
-        self._split.move(by)
-        self._show_split()
+        self.side.move(by)
 
     def on_split_dragged(self, message: SplitDragged) -> None:
-        self._split.drag(message.x, self.size.width)
-        self._show_split()
-
-    def _show_split(self) -> None:
-        if self._split.hidden and self.app.focused is self.side:
-            self.rows.focus()
-        self.set_class(self._split.hidden, "-alone")
-        self.side.styles.width = f"{self._split.share}%"
-        if not self.screen.has_class("-wide"):
-            self.app.notify("The details are beside the rows from 110 columns on.", timeout=3)
-        self.show_details()
+        self.side.drag(message.x, self.size.width)
 
     async def action_search(self) -> None:
         if self.search.typing:
@@ -443,7 +394,7 @@ class Board(Vertical):
         self.notify(text, timeout=3, markup=False)
 
     def on_cursor_moved(self, _: CursorMoved) -> None:
-        self._details_soon()
+        self.side.soon()
         self.show_footer()
 
     def on_fold_toggled(self, message: FoldToggled) -> None:
@@ -477,8 +428,8 @@ class Board(Vertical):
         if self.view != "tree":
             return  # it may be in another session: the app goes there
         message.stop()
-        if self.wide:
-            self.side.focus()
+        if self.side.wide:
+            self.side.page.focus()
             return
         # Who reads one row does not want the next one; who then closes it without having moved does.
         read = message.key if self.trace_tree.following else None
@@ -491,4 +442,4 @@ class Board(Vertical):
             self._unseen = 0
             self.trace_tree.follow()
             self.show_footer()
-        self.call_after_refresh(self.show_details)
+        self.call_after_refresh(self.side.show)

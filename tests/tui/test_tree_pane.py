@@ -181,7 +181,7 @@ async def test_b_gives_the_tree_the_whole_width_and_bars(
         await stage.press("enter")
         assert isinstance(stage.app.screen, DetailsScreen)
         await stage.press("escape", "b")
-        await stage.until(lambda: stage.app.board.side.display and tree.size.width < 70)
+        await stage.until(lambda: stage.app.board.side.page.display and tree.size.width < 70)
 
 
 async def test_the_bar_of_what_runs_grows_and_those_that_are_over_keep_their_place(
@@ -214,7 +214,7 @@ async def test_the_bar_of_what_runs_grows_and_those_that_are_over_keep_their_pla
 async def test_the_split_moves_by_key_and_by_mouse(state: StateDir, turns: Writer) -> None:
     async with pane(state, WIDE) as stage:
         tree = await opened(stage)
-        side = stage.app.board.side
+        side = stage.app.board.side.page
         before = side.size.width
         await stage.press("less_than_sign")
         await stage.until(lambda: side.size.width > before)
