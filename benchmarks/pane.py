@@ -38,8 +38,8 @@ PANE = """
 import sys
 from pathlib import Path
 from hermes_tui.journal.files import StateDir
-from hermes_tui.tui.app import TraceApp
-TraceApp(StateDir(Path(sys.argv[1]))).run()
+from hermes_tui.tui import start
+start.run(StateDir(Path(sys.argv[1])))
 """
 
 

@@ -101,25 +101,22 @@ def run_pane(
     from hermes_tui.hermes.state_db import Watch
     from hermes_tui.hermes.windows import known
     from hermes_tui.model.flags import Flags
-    from hermes_tui.tui.app import TraceApp
+    from hermes_tui.tui import start
     from hermes_tui.tui.examination import Examination
 
     if chosen is None:
-        app = TraceApp(state, supervisor=supervisor, watch=watch)
-    else:
-        app = TraceApp(
-            state,
-            supervisor=supervisor,
-            wanted=chosen.mlflow.url,
-            watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
-            attention=chosen.attention,
-            windows=lambda: known(chosen),
-            flags=Flags([(flag.pattern, flag.why) for flag in chosen.flags]),
-            wanted_pane=chosen.pane,
-            examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
-        )
-    app.run()
-    return app.return_code or 0
+        return start.run(state, supervisor=supervisor, watch=watch)
+    return start.run(
+        state,
+        supervisor=supervisor,
+        wanted=chosen.mlflow.url,
+        watch=Watch(chosen.hermes_homes) if chosen.watch_hermes else None,
+        attention=chosen.attention,
+        windows=lambda: known(chosen),
+        flags=Flags([(flag.pattern, flag.why) for flag in chosen.flags]),
+        wanted_pane=chosen.pane,
+        examination=Examination(*doctor.for_pane({**(flags or {}), "state_dir": str(state.path)})),
+    )
 
 
 def need_terminal() -> None:

@@ -161,14 +161,16 @@ class TraceApp(Hands):
         for part in (self._feed, self._records, self._supervision):
             if part is not None:
                 part.start()
+        self._curtain.callback(_collect)
         if self._state.journal.exists():
             self._curtain.enter_context(self.batch_update())
-            self.set_timer(_CURTAIN_S, self._curtain.close)
+        self.set_timer(_CURTAIN_S, self._curtain.close)
         self.set_interval(_CLOCK_S, self.board.tick)
         self.set_interval(_CLOCK_S, self._list_sessions)
         self.board.show_footer()
 
     def on_unmount(self) -> None:
+        self._curtain.close()
         self._parts.stop()
         self._reading.close()
 
@@ -433,3 +435,9 @@ class TraceApp(Hands):
         from hermes_tui.tui.screens.help import HelpScreen
 
         self.push_screen(HelpScreen(all_keys(TraceApp), self.glyphs))
+
+
+def _collect() -> None:
+    """Look for garbage from now on, but not in what the start has made (`start.run`)."""
+    gc.freeze()
+    gc.enable()
