@@ -10,6 +10,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 from hermes_tui.journal.writer import Writer
 from tests.support import SECOND, body_of, store
+from tests.tui.gallery import gallery as gallery
 from tests.tui.stage import Clock
 
 
