@@ -269,16 +269,12 @@ def _signed(value: float, *, cost: bool) -> str:
 
 
 def _hermes(ours: Usage, calls: int, theirs: tuple[Sums, int] | None) -> tuple[str, ...]:
-    """What Hermes' own records say where that is something else.
-
-    Hermes counts what was read from a cache, or written to one, apart from the input; here it is a part.
-    """
+    """What Hermes' own records say where that is something else."""
     if theirs is None or theirs[1] < 0:
         return ()
     sums, their_calls = theirs
-    read = sums.input_tokens + sums.cache_read_tokens + sums.cache_write_tokens
     pairs = (
-        ("in", ours.input_tokens, read),
+        ("in", ours.input_tokens, sums.input_tokens),
         ("cached", ours.cache_read_tokens, sums.cache_read_tokens),
         ("out", ours.output_tokens, sums.output_tokens),
         ("reasoning", ours.reasoning_tokens, sums.reasoning_tokens),

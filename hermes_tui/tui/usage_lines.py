@@ -13,10 +13,10 @@ from hermes_tui.tui.glyphs import ASCII, Glyphs
 from hermes_tui.tui.lines import Line, cut, fitted, middle, texts
 from hermes_tui.tui.usage import EDGES_NS, Context, LatencyRow, SlowRow, SumRow, UsageData
 
-PARTS = ("cached is a part of in", "reasoning of out")
+PARTS = ("cached is part of in", "reasoning part of out")
 NO_COST = "no call named a price"
 NO_CALLS = "No model call has said its tokens yet."
-NO_WINDOW = "How much it holds is not known; the settings can say: windows: {%s: 200k}"
+NO_WINDOW = "What its window holds is not known. The settings can say:"
 
 _CHART = 4  # lines
 _LABEL, _WIDEST = 9, 44  # cells of a table's first column: least, most
@@ -151,8 +151,9 @@ def _tokens(data: UsageData, width: int, glyphs: Glyphs) -> Iterator[Line]:
     yield from _table("Tokens", data.sums, width, glyphs)
     parts = [PARTS[0]] if any(row.usage.cache_read_tokens for row in data.sums) else []
     parts += [PARTS[1]] if any(row.usage.reasoning_tokens for row in data.sums) else []
-    parts += [] if any(row.usage.cost is not None for row in data.sums) else [NO_COST]
-    yield from texts(", ".join(parts), width, "dim")
+    priced = any(row.usage.cost is not None for row in data.sums)
+    said = [", ".join(parts)] if parts else []
+    yield from texts("; ".join(said if priced else [*said, NO_COST]), width, "dim")
 
 
 def _days(data: UsageData, width: int, glyphs: Glyphs) -> Iterator[Line]:
@@ -208,7 +209,8 @@ def _window(context: Context, width: int, glyphs: Glyphs) -> Iterator[Line]:
     window = context.window
     if window is None:
         if context.model:
-            yield from texts(NO_WINDOW % context.model, width, "dim")
+            yield from texts(NO_WINDOW, width, "dim")
+            yield Line(((cut(f"  windows: {{{context.model}: 200k}}", width, glyphs), "dim"),))
         return
     share = context.now / window.tokens
     left = max(0, window.tokens - context.now)

@@ -12,8 +12,9 @@ from rich.cells import cell_len
 from hermes_tui.figures import short_cost, short_latency
 from hermes_tui.model.compare import Difference, Told, differences
 from hermes_tui.model.days import Day
-from hermes_tui.model.live import Sums
 from hermes_tui.model.span import Delivery, Kind, Role, Span
+from hermes_tui.model.state_rows import SessionRow
+from hermes_tui.model.sums import Sums, sums_of
 from hermes_tui.model.turns import TraceView
 from hermes_tui.model.usage import Usage
 from hermes_tui.model.windows import Window, Windows
@@ -25,6 +26,8 @@ from hermes_tui.tui.usage_lines import NO_CALLS, usage_lines
 from hermes_tui.tui.widgets.page import Page
 from hermes_tui.tui.widgets.usage_view import UsageView
 from tests.model.test_spending import call
+from tests.model.timeline import row_of
+from tests.state_player import state_events
 from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names, span_id, trace_id
 from tests.tui import hostile
 from tests.tui.stage import show
@@ -125,8 +128,8 @@ def test_of_a_recording() -> None:
         "turn 1             253.9k 142.8k  56%    624      7     12",
         "session            253.9k 142.8k  56%    624      7     12",
         "all today            1.0k    400  40%     10      –      3",
-        "cached is a part of in, reasoning of out, no call named a",
-        "price",
+        "cached is part of in, reasoning part of out; no call named",
+        "a price",
     ]
     assert below(data, "Slowest")[1:3] == [
         "   5.2s $ for i in 1 2 3 4 5; do echo tick $i; sl…  turn 1",
@@ -279,7 +282,7 @@ def test_today_alone_stands_above_only() -> None:
 @pytest.mark.parametrize(
     ("tokens", "said"),
     [
-        (None, ["How much it holds is not known; the settings can say:", "windows: {gpt: 200k}"]),
+        (None, ["What its window holds is not known. The settings can say:", "  windows: {gpt: 200k}"]),
         (
             200_000,
             [
@@ -375,22 +378,21 @@ def test_what_mlflow_says_otherwise_comes_to() -> None:
     assert "  MLflow: tokens in +1.9k, cost +$0.75, in 2 of 3 traces" in drawn(data)
 
 
-OURS = Sums(60, 10, 40, 1, 0, None)
+OURS = Sums(101, 10, 40, 1, 0, None)
 
 
 @pytest.mark.parametrize(
     ("theirs", "calls", "said"),
     [
         (OURS, 1, ()),
-        (OURS._replace(input_tokens=160), 1, ("Hermes: 201 in",)),
-        (OURS._replace(input_tokens=160), 3, ("Hermes: 201 in (3 model calls, here 1)",)),
+        (OURS._replace(input_tokens=201), 1, ("Hermes: 201 in",)),
+        (OURS._replace(input_tokens=201), 3, ("Hermes: 201 in (3 model calls, here 1)",)),
         (OURS._replace(cost=0.125), 1, ("Hermes: $0.12",)),
         (OURS._replace(cost=0.00001), 1, ()),
         (OURS._replace(reasoning_tokens=5, output_tokens=20), 1, ("Hermes: 20 out, 5 reasoning",)),
     ],
 )
 def test_what_hermes_says_otherwise(theirs: Sums, calls: int, said: tuple[str, ...]) -> None:
-    """Hermes counts apart what came from a cache or went to one; here it is a part of the input."""
     spans = turn(1, call(1, input_tokens=101, cache_read_tokens=40, cache_write_tokens=1))
     data = data_of(show(spans, session="s"), Others(hermes=(theirs, calls)))
     assert data.sums[1].said == said
@@ -399,22 +401,12 @@ def test_what_hermes_says_otherwise(theirs: Sums, calls: int, said: tuple[str, .
 @pytest.mark.parametrize("name", ["three_turns", "subagents", "shell_corners", "v123_turns", "rate_limited"])
 def test_hermes_own_records_agree_with_the_spans(name: str) -> None:
     """Recorded side by side: no figure differs, so nothing is said."""
-    import json
-
-    from tests.support import RECORDINGS
-
-    rows: dict[str, dict[str, Any]] = {}
-    for line in (RECORDINGS / f"{name}.state.jsonl").read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        if entry["table"] == "sessions":
-            rows[entry["row"]["id"]] = entry["row"]
-    assert rows
-    for session, row in rows.items():
-        counts = ("input", "output", "cache_read", "cache_write", "reasoning")
-        sums = Sums(*(row[f"{count}_tokens"] for count in counts), None)
-        data = data_of(
-            show(recorded_spans(name), session=session), Others(hermes=(sums, row["api_call_count"]))
-        )
+    rows = [row_of(event, 1) for event in state_events(name)]
+    sessions = {row.id: row for row in rows if isinstance(row, SessionRow)}
+    assert sessions
+    for session, row in sessions.items():
+        others = Others(hermes=(sums_of(row), row.api_calls))
+        data = data_of(show(recorded_spans(name), session=session), others)
         assert [each.said for each in data.sums if each.label == "session"] == [()]
 
 
