@@ -81,7 +81,7 @@ class Board(Vertical):
         self, glyphs: Glyphs, live: Live, reading: Reading, empty: Empty, flags: Flags,
         texts: Callable[[], TranscriptFeed], finder: Callable[[], Finder],
     ) -> None:  # fmt: skip
-        super().__init__(id="board")
+        super().__init__(id="board", classes="-alone")
         self.glyphs = glyphs
         self.live = live
         review = Review(flags)

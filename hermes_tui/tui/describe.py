@@ -135,11 +135,11 @@ def _times(page: Page, span: Span, turn: Turn | None) -> None:
     width = 24
     begin = max(0, min(width - 1, (span.start_ns - turn.start_ns) * width // length))
     end = max(begin + 1, min(width, -(-((span.end_ns or turn.end_ns) - turn.start_ns) * width // length)))
-    page.field("in the turn", "")
     bar = page.glyphs.rule * begin + page.glyphs.bar * (end - begin) + page.glyphs.rule * (width - end)
     offset = (span.start_ns - turn.start_ns) / 1e9
     where = f"of {length / 1e9:.1f} s" if span.start_ns <= turn.end_ns else "after its start, it had ended"
-    page.line(f"  {bar}  +{max(0.0, offset):.1f} s {where}")
+    page.field("in the turn", f"+{max(0.0, offset):.1f} s {where}")
+    page.line(f"  {bar}")
 
 
 def _usage(page: Page, span: Span) -> None:
@@ -158,7 +158,7 @@ def _usage(page: Page, span: Span) -> None:
 
 
 def _status(page: Page, span: Span, detail: Detail | None) -> None:
-    page.heading("Status")
+    page.heading("Span status")
     message = detail.message if detail is not None else span.error or ""
     page.line(span.status.name, "bold red" if span.status is Status.ERROR else "")
     if message:

@@ -96,7 +96,7 @@ def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, momen
     page.field("ended", clock(item.end_ns) if item.end_ns else "not yet" if item.open else "never seen")
     page.heading("Known from")
     for source in sorted(item.sources):
-        page.line(_FROM.get(source, "its span") if source is Source.STATE else "the model call that asked")
+        page.line(_FROM.get(source, "its span") if source is Source.STATE else "The model call that asked")
     if turn is not None and moment.lost(item, turn):
         page.line("Its span did not come: it was lost, or is one with another call's.", DIM)
     elif item.span is None:

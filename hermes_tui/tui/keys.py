@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.dom import DOMNode
 
 from hermes_tui.tui.board import Board
+from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import declared_keys
 from hermes_tui.tui.widgets.command_list import CommandList
@@ -15,8 +16,10 @@ from hermes_tui.tui.widgets.transcript_view import TranscriptView
 from hermes_tui.tui.widgets.usage_view import UsageView
 
 
-def all_keys(app: type[DOMNode]) -> list[tuple[str, str]]:
-    """Keys and what they do, those of the views first."""
-    return declared_keys(
-        (TraceTree, RowList, CommandList, Board, DeliveryView, UsageView, TranscriptView, DetailsScreen, app)
-    )
+def all_keys(app: type[DOMNode]) -> dict[str, list[tuple[str, str]]]:
+    """Keys and what they do, by where they do it."""
+    return declared_keys({
+        "Everywhere": (app, Hands, Board), "Any list": (RowList,), "Tree": (TraceTree,),
+        "Commands": (CommandList,), "MLflow": (DeliveryView,), "Usage": (UsageView,),
+        "Transcript": (TranscriptView,), "Details": (DetailsScreen,),
+    })  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rich.cells import cell_len
 from rich.text import Text
 
 from hermes_tui import neutral
@@ -9,23 +10,28 @@ from hermes_tui.figures import short_age, short_cost, short_number
 from hermes_tui.hermes.home import DEFAULT
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.lines import cut, middle
 
 _NAME = 200  # characters of a session's name
 _INDENT = 2
 
 
 def session_lines(each: Listed, *, shown: bool, now_s: float, width: int, glyphs: Glyphs) -> Text:
-    """Two lines: its name and what it does; then where it is from and what it took. `width` in cells."""
+    """Two lines: its name and what it does; then what it took and where it is from. `width` in cells."""
     mark, style = _mark(each, glyphs)
     word = each.status if each.running else f"{short_age(max(0.0, now_s - each.active_ns / 1e9))} ago"
     indent = " " * (_INDENT * each.depth)
+    room = max(1, width - len(word) - 2)
+    here = f" {glyphs.here}" if shown else ""
+    space = max(1, room - len(indent) - cell_len(mark) - 1 - cell_len(here))
     name = neutral.line((each.title or each.session)[:_NAME])
+    name = cut(name, space, glyphs) if each.title else middle(name, space, glyphs)  # ids differ at their ends
     head = Text(no_wrap=True)
     head.append(f"{indent}{mark} ", style)
     head.append(name, "bold" if not each.depth else "")
-    head.append(f" {glyphs.here}" if shown else "", "bold")
-    _fit(head, max(1, width - len(word) - 2), glyphs)
-    head.pad_right(max(0, width - len(word) - 2 - head.cell_len))
+    head.append(here, "bold")
+    _fit(head, room, glyphs)
+    head.pad_right(max(0, room - head.cell_len))
     head.append(f"  {word}", style if each.running else "dim")
     below = Text(f"{indent}  {neutral.line(', '.join(_about(each, glyphs)))}", "dim", no_wrap=True)
     _fit(below, max(1, width), glyphs)
@@ -52,7 +58,7 @@ def _mark(each: Listed, glyphs: Glyphs) -> tuple[str, str]:
 
 def _about(each: Listed, glyphs: Glyphs) -> list[str]:
     facts = each.facts
-    found = [each.source, each.home if each.home != DEFAULT else "", each.model]
+    found: list[str] = []
     if facts is not None:
         least = "over " if facts.more else ""
         found.append(f"{least}{facts.turns} turn{'s' * (facts.turns != 1)}")
@@ -67,6 +73,7 @@ def _about(each: Listed, glyphs: Glyphs) -> list[str]:
         found.append(f"{short_number(each.tokens)} tokens")
     if each.cost:
         found.append(short_cost(each.cost))
+    found += [each.source, each.home if each.home != DEFAULT else "", each.model]
     if each.title:
         found.append(each.session)
     return [part[:_NAME] for part in found if part]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.widget import Widget
 
+_PAGES = ("empty", "usage", "delivery")  # views that have all the width until something is picked
+
 
 class Rows(Protocol):
     """The list of any view."""
@@ -34,6 +36,7 @@ class Place(Protocol):
 
     shown: ShownSession
     listing: Listing
+    view: str
 
     @property
     def app(self) -> App[Any]: ...
@@ -43,6 +46,7 @@ class Place(Protocol):
     def rows(self) -> Rows: ...
     def call_after_refresh(self, callback: Callable[[], None]) -> bool: ...
     def set_class(self, add: bool, *class_names: str) -> Widget: ...
+    def has_class(self, *class_names: str) -> bool: ...
 
 
 class Side:
@@ -58,7 +62,7 @@ class Side:
     @property
     def wide(self) -> bool:
         """Whether the details are beside the rows."""
-        return self._place.screen.has_class("-wide") and not self._split.hidden
+        return self._place.screen.has_class("-wide") and not self._place.has_class("-alone")
 
     @property
     def focused(self) -> bool:
@@ -80,6 +84,8 @@ class Side:
         self._due = False
         place = self._place
         key, screens = place.rows.cursor, place.app.screen_stack
+        unpicked = key is None and place.view in _PAGES
+        place.set_class(self._split.hidden or unpicked, "-alone")
         if key is None or not screens:  # there is none left while the pane closes
             return
         subject = place.listing.subject(key)
@@ -120,7 +126,6 @@ class Side:
         place = self._place
         if self._split.hidden and self.focused:
             place.rows.focus()
-        place.set_class(self._split.hidden, "-alone")
         self.page.styles.width = f"{self._split.share}%"
         if not place.screen.has_class("-wide"):
             place.app.notify("The details are beside the rows from 110 columns on.", timeout=3)

@@ -48,7 +48,8 @@ def entry_lines(
     entry: Entry, texts: Texts | None, look: Look, *, number: int, state: str
 ) -> tuple[Parts, ...]:
     """The lines of an entry; none for one that turned out to be empty. `texts` None: they are not read
-    yet. `number` is its turn's, `state` of a call that goes on: running, asking, or "" when nobody knows.
+    yet. `number` is its turn's, `state` of a call that goes on: running, asking (perhaps: asking?), or ""
+    when nobody knows.
     """
     side = f"{look.glyphs.side} " * min(entry.depth, max(0, look.width // 2 - _LEAST) // 2)
     inner = look._replace(width=max(_LEAST, look.width - len(side)))
@@ -74,7 +75,8 @@ def _prompt(entry: Entry, texts: Texts | None, look: Look, number: int) -> Itera
     review = entry.turn.turn is not None and entry.turn.turn.review
     parts = "background review: " * review + text if text else "(prompt not seen)"
     style = "turn" if text else "turn-unnamed"
-    yield ()
+    if number > 1:  # a blank line between turns
+        yield ()
     lines = _texts(parts, style, look, ((head, "number"),))
     yield from _limited(lines, _FULL if look.full else _SHORT, look, " " * len(head))
 
@@ -243,8 +245,8 @@ def _right(entry: Entry, mark: str, style: str, state: str, look: Look) -> Parts
     item = entry.item
     assert item is not None
     if item.open or item.dropped:
-        if state == "asking":
-            return ((f" {look.glyphs.approval} waits for you", "asking"),)
+        if state in ("asking", "asking?"):
+            return ((f" {look.glyphs.approval} waits for you{state.removeprefix('asking')}", "asking"),)
         return ((f" {look.glyphs.running}", "live"),) if state else ((" ?", "dim"),)
     took = short_time(entry.took_ns / NANOSECONDS) if entry.took_ns else ""
     return ((f" {mark}", style), (f" {took}".rjust(6), "dim"))

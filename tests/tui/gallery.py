@@ -98,7 +98,7 @@ class Noted(Watch):
     """Hermes' records as they were in a recording."""
 
     def __init__(self, notes: Sequence[StateEvent]) -> None:
-        super().__init__(find=lambda: [])
+        super().__init__(find=tuple)
         self._notes = notes
         self._rows: list[StateRow] = [row_of(each, number + 1) for number, each in enumerate(notes)]
 
@@ -178,7 +178,7 @@ class Gallery:
                     app.use_theme(theme)
                 await stage.until(lambda: all(worker.is_finished for worker in app.workers))
                 shots[theme] = app.export_screenshot(title="")
-        changed = [theme for theme, shot in shots.items() if not self._snapshot(name=theme) == shot]
+        changed = [theme for theme, shot in shots.items() if self._snapshot(name=theme) != shot]
         assert not changed, f"look at it: pytest --snapshot-update, git diff ({', '.join(changed)})"
 
 

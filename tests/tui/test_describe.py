@@ -98,7 +98,7 @@ def test_a_command_page_has_its_parts_in_order() -> None:
         "Output",
         "Time",
         "Tokens",
-        "Status",
+        "Span status",
         "Delivery",
         "Ids",
         "Attributes (4)",
@@ -310,10 +310,9 @@ def test_the_bar_shows_where_in_the_turn_the_span_was() -> None:
     turn = read_trace(plant(spans)[spans[0].trace_id]).turns[0]
 
     def bar(span: Span) -> tuple[str, str]:
-        page = describe(span, None, turn, glyphs=ASCII).plain
-        line = next(line for line in page.split("\n") if line.startswith(("  -", "  =")))
-        drawn, _, rest = line.strip().partition("  ")
-        return drawn, rest
+        lines = describe(span, None, turn, glyphs=ASCII).plain.split("\n")
+        at = next(at for at, line in enumerate(lines) if line.startswith(("  -", "  =")))
+        return lines[at].strip(), lines[at - 1].removeprefix("in the turn").strip()
 
     whole, half, last = (bar(span) for span in spans)
     width = len(whole[0])
@@ -333,5 +332,5 @@ def test_every_span_of_every_recording_has_a_page(name: str) -> None:
             turn = read_trace(plant([span])[span.trace_id]).turns[0]
             page = describe(span, request.detail(position), turn, glyphs=UNICODE).plain
             assert page.startswith(sentence(span).split("\n")[0])
-            for heading in ("Time", "Status", "Delivery", "Ids"):
+            for heading in ("Time", "Span status", "Delivery", "Ids"):
                 assert f"\n{heading}\n" in page

@@ -84,7 +84,7 @@ LISTED = Listed(
             UNICODE,
             [
                 "? Walk \u241b[31m ◂                         waits for you",
-                "  cli, work, gpt-x, over 1 turn, 2 $ ✗1, 2 errors, …",
+                "  over 1 turn, 2 $ ✗1, 2 errors, 9.2k tokens, $0.50…",
             ],
         ),
         (
@@ -165,7 +165,9 @@ async def test_it_chooses_one(state: StateDir, play: Play, clock: Clock) -> None
     async with pane(state) as stage:
         await stage.until(lambda: stage.app.shown.id == "three")
         await stage.press("s")
-        await stage.shows("Sessions, newest activity first", "✓ three ◂", "1 turn, 2 $", "3, 0 running")
+        await stage.shows(
+            "Sessions, newest activity first", "✓ three ◂", "1 turn, 2 $", "3 sessions, 0 running"
+        )
         lines = [line for line in stage.lines() if " ago" in line]
         assert [re.findall(r"one|two|three", line) for line in lines] == [["three"], ["two"], ["one"]]
         await stage.press("j", "down", "enter")
@@ -184,13 +186,13 @@ async def test_a_filter_narrows_it_down(state: StateDir, play: Play, clock: Cloc
     async with pane(state) as stage:
         await stage.until(lambda: stage.app.shown.id == "three")
         await stage.press("s", "slash", *"tw")
-        await stage.shows("1 of 3, 0 running")
+        await stage.shows("1 of 3 sessions, 0 running")
         await stage.press("enter", "enter")
         await stage.until(lambda: stage.app.shown.id == "two")
         await stage.press("s", "slash", *"zzz")
         await stage.shows("0 of 3")
         await stage.press("escape")  # the filter goes first, then the list
-        await stage.shows("3, 0 running")
+        await stage.shows("3 sessions, 0 running")
         await stage.press("escape")
         assert stage.app.screen is stage.main
 
@@ -205,7 +207,7 @@ async def test_it_is_brought_up_to_date_while_it_is_open(
         await stage.until(lambda: stage.app.shown.id == "two")
         await stage.press("s", "down")
         play(*wire_turn(5, session="three"))
-        await stage.shows("three", "3, 0 running")
+        await stage.shows("three", "3 sessions, 0 running")
         await stage.press("enter")
         await stage.until(lambda: stage.app.shown.id == "one")
 

@@ -78,7 +78,7 @@ def texts(app: TraceApp) -> Iterator[tuple[str, Color, Color]]:
     """What is not a row: text, text made dim, and colours by name, on each background there is."""
     variables = app.theme_variables
     ink = Color.parse(variables["foreground"])
-    for ground in ("background", "surface"):
+    for ground in ("background", "surface", "row-cursor"):
         paper = Color.parse(variables[ground])
         yield f"text on {ground}", ink, paper
         yield f"dim on {ground}", paper.blend(ink, DIM_FACTOR), paper

@@ -14,8 +14,8 @@ from textual.widgets.option_list import Option
 
 FORMS = (
     ("sh", "s", "shell script to read"),
-    ("md", "m", "Markdown with all output"),
-    ("json", "j", "JSON, as `commands --json` prints"),
+    ("md", "m", "Markdown with outputs"),
+    ("json", "j", "as `commands --json`"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 from rich.table import Table
@@ -15,6 +15,9 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from hermes_tui.tui.glyphs import Glyphs
+
+_ROOMY = 50  # columns from which all keys of an action stand in a line
+_KEYS, _NARROW_KEYS = 16, 8  # cells
 
 _NAMES = {
     "less_than_sign": "<", "greater_than_sign": ">", "plus": "+", "minus": "-", "equals_sign": "=",
@@ -44,36 +47,48 @@ class HelpScreen(ModalScreen[None]):
         Binding("k", "scroll(-1)", "Up", show=False),
     ]
 
-    def __init__(self, bindings: list[tuple[str, str]], glyphs: Glyphs) -> None:
+    def __init__(self, keys: Mapping[str, Sequence[tuple[str, str]]], glyphs: Glyphs) -> None:
+        """`keys` and what they do, by where they do it."""
         super().__init__()
         self._glyphs = glyphs
-        self._bindings_shown = bindings
+        self._keys = keys
 
     def compose(self) -> ComposeResult:
-        table = Table(box=None, pad_edge=False, show_header=False)
-        table.add_column(style="bold", no_wrap=True)
-        table.add_column()
-        for keys, what in self._bindings_shown:
-            table.add_row(Text(keys), Text(what))
-        table.add_row("", "")
-        for glyph, what in _legend(self._glyphs):
-            table.add_row(Text(glyph), Text(what))
+        tables = {**self._keys, "Signs": _legend(self._glyphs)}
+        narrow = self.app.size.width < _ROOMY
         with VerticalScroll(id="help"):
-            yield Static(Text("Keys", "bold"))
-            yield Static(table)
+            for title, rows in tables.items():
+                table = Table(box=None, pad_edge=False, show_header=False)
+                table.add_column(style="bold", width=_NARROW_KEYS if narrow else _KEYS)
+                table.add_column()
+                for keys, what in rows:
+                    table.add_row(Text(keys), Text(what))
+                yield Static(Text(title, "bold underline"))
+                yield Static(table, classes="keys")
 
     def action_scroll(self, by: int) -> None:
         self.query_one("#help").scroll_relative(y=by, animate=False)
 
 
-def declared_keys(owners: Iterable[type[DOMNode]]) -> list[tuple[str, str]]:
-    """Keys and what they do, from the bindings of some classes; what several declare is said once."""
-    names: dict[str, list[str]] = {}
-    for owner in owners:
-        for binding in owner.BINDINGS:
-            if isinstance(binding, Binding):
-                names.setdefault(binding.description, []).extend(key_names(binding.key).split())
-    return [(" ".join(dict.fromkeys(keys)), what) for what, keys in names.items()]
+def declared_keys(places: Mapping[str, Iterable[type[DOMNode]]]) -> dict[str, list[tuple[str, str]]]:
+    """Keys and what they do by where they do it, from the bindings of the classes there. What a place
+    declares again is said once, where it comes first.
+    """
+    found: dict[str, list[tuple[str, str]]] = {}
+    said: set[tuple[str, str]] = set()
+    for place, owners in places.items():
+        names: dict[str, list[str]] = {}
+        for owner in owners:
+            for binding in owner.BINDINGS:
+                if isinstance(binding, Binding):
+                    what = binding.description
+                    fresh = (key for key in key_names(binding.key).split() if (key, what) not in said)
+                    names.setdefault(what, []).extend(fresh)
+        rows = [(" ".join(dict.fromkeys(keys)), what) for what, keys in names.items() if keys]
+        said |= {(key, what) for keys, what in rows for key in keys.split()}
+        if rows:
+            found[place] = rows
+    return found
 
 
 def key_names(keys: str) -> str:

@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from hermes_tui.figures import count_of
 from hermes_tui.tui.directory import Listed
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.session_lines import session_lines
@@ -86,8 +87,11 @@ class SessionsScreen(ModalScreen[str | None]):
             names = [each.session for each in wanted]
             self._options.highlighted = names.index(chosen) if chosen in names else 0 if names else None
         running = sum(each.running for each in wanted)
-        said = f"{len(wanted)} of {len(self._sessions)}" if words else str(len(wanted))
-        self._count.update(Text(f"{said}, {running} running  / filters  enter opens", "dim"))
+        said = f"{len(wanted)} of " if words else ""
+        said += count_of(len(self._sessions), "session")
+        hints = "  / filters  enter opens"
+        told = Text(f"{said}, {running} running{hints}", "dim", no_wrap=True, overflow="ellipsis")
+        self._count.update(told)
 
     def _lines(self, each: Listed, width: int) -> Text:
         shown = each.session == self._shown

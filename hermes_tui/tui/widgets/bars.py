@@ -73,8 +73,12 @@ class Header(Widget):
         }  # fmt: skip
         glyph, style = ends.get(data.status, (glyphs.unknown, "dim"))
         right = Text(f"{glyph} {data.status} {self._time()}".rstrip(), style)
-        parts = [part for part in (data.title, data.model, data.source, data.session) if part]
-        return _ends(Text(neutral.line(f" {glyphs.other} ".join(parts)), "bold"), right, width, glyphs)
+        named = (data.title, data.model, data.source, data.session)
+        parts = [neutral.line(part) for part in named if part]
+        between, room = f" {glyphs.other} ", width - right.cell_len - 2
+        while len(parts) > 1 and cell_len(between.join(parts)) > room:
+            parts.pop()  # of an id that is cut nobody has anything
+        return _ends(Text(between.join(parts), "bold"), right, width, glyphs)
 
     def _time(self) -> str:
         data = self.data
@@ -124,6 +128,7 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
 
 
 _TOLD = ("f", "n", "P")  # what these stand for is said: what came, and what was found
+_HELP = "?"  # who sees this one finds all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +182,8 @@ class Footer(Widget):
         least = [
             (key, text if (spoken and not at) or key in _TOLD else key) for at, (key, text) in enumerate(keys)
         ]
-        left = self._named(width - self._length(least))
+        told = [each for each in least if each[0] in (*_TOLD, _HELP)]
+        left = self._named(width - self._length(least), width - self._length(told))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
         line = Text()
@@ -186,15 +192,22 @@ class Footer(Widget):
         self._add(line, right, "P" if data.paused else "f" if data.unseen else "", "bold yellow")
         return line
 
-    def _named(self, room: int) -> list[tuple[str, str]]:
-        """The views by name; where they do not fit, those that are not open by key and mark alone."""
-        parts = [(key, f"{key} {words}") for key, words in self.data.views]
-        for at in reversed(range(len(parts))):
-            if self._length(parts) <= room:
-                break
-            key, words = self.data.views[at]
-            if key != self.data.view:
-                parts[at] = (key, f"{key} {words.partition(' ')[2]}".rstrip())
+    def _named(self, room: int, most: int) -> list[tuple[str, str]]:
+        """The views by name; where they do not fit, those that are not open by key and mark alone; where
+        that takes more than `most`, the open one without its mark, then all of them by their keys.
+        """
+        views = self.data.views
+        parts = [(key, f"{key} {words}") for key, words in views]
+        closed = [at for at, (key, _) in enumerate(views) if key != self.data.view]
+        by_mark = ((at, f"{views[at][0]} {views[at][1].partition(' ')[2]}") for at in reversed(closed))
+        opened = ((at, f"{key} {words.split()[0]}") for at, (key, words) in enumerate(views))
+        by_key = ((at, key) for at, (key, _) in enumerate(views))
+        plain = (*(each for each in opened if each[0] not in closed), *by_key)
+        for limit, shorter in ((room, by_mark), (most, plain)):
+            for at, text in shorter:
+                if self._length(parts) <= limit:
+                    break
+                parts[at] = (views[at][0], text.rstrip(" :"))
         return parts
 
     def _shortened(self, keys: list[tuple[str, str]], room: int) -> list[tuple[str, str]]:
@@ -205,7 +218,8 @@ class Footer(Widget):
             if keys[at][0] not in _TOLD:
                 keys[at] = (keys[at][0], keys[at][0])
         while keys and self._length(keys) > room:
-            keys.pop(next((at for at, (key, _) in enumerate(keys) if key not in _TOLD), -1))
+            spare = [at for at, (key, _) in enumerate(keys) if key not in (*_TOLD, _HELP)]
+            keys.pop(next(iter(spare), -1))
         return keys
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:

@@ -17,9 +17,7 @@ from textual.widget import Widget
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.messages import ReviewAsked
 from hermes_tui.tui.rows import Row, RowKey
-from hermes_tui.tui.widgets.row_list import RowList, Source
-
-_ROOMY = 50  # columns from which times are shown with seconds
+from hermes_tui.tui.widgets.row_list import ROOMY, RowList, Source
 
 
 class CommandSource(Source, Protocol):
@@ -44,7 +42,7 @@ class CommandList(RowList):
 
     def _head(self, row: Row) -> str:
         """Where there is little room the command matters more than the second."""
-        roomy = self.scrollable_content_region.width >= _ROOMY
+        roomy = self.scrollable_content_region.width >= ROOMY
         return f"{row.mark or ' '}{row.marker if roomy else row.marker[:5]} "
 
     def toggle(self, row: Row) -> None:
@@ -98,7 +96,11 @@ class ReviewBar(Widget):
         right = ("scope", f"{data.scope}  ", f"a {other} ")
         room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         if room < 1:
-            left, right = (left[0], left[1].rstrip(), ""), (right[0], right[2], "")
+            whose = data.scope.partition(" at ")[0]
+            left, right = (left[0], left[1].rstrip(), ""), (right[0], f"{whose}  ", "a ")
+            room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
+        if room < 1:
+            right = (right[0], right[2], "")
             room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         line, self._targets = Text(), []
         self._add(line, left, "bold" if data.filter != "all" else "")

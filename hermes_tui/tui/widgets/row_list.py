@@ -30,8 +30,9 @@ from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.standin_rows import WAITING
 from hermes_tui.tui.widgets.styles import row_style
 
-_TIME = 8
-_VALUE = 10
+_COLUMNS = (8, 10)  # cells of the time and of the value …
+_NARROW_COLUMNS = (6, 7)  # … and where there is little room; what is longer takes it from the text
+ROOMY = 50  # columns from which there is enough
 _TICK_S = 0.1
 _INDENT_SHARE = 10  # of a line's cells, one level of indent in so many at most
 _LEAST_INDENT = 4  # levels
@@ -249,8 +250,12 @@ class RowList(ScrollView, can_focus=True):
         self.painted += 1
         left = self._left(row, current)
         right = self._right(row, current, self._bar(row, look, width, current))
-        used = sum(cell_len(segment.text) for segment in (*left, *right))
-        text = self._fit(row.text, max(0, width - used - 1), end=row.style == "tool")
+        room = width - 1 - sum(cell_len(segment.text) for segment in (*left, *right))
+        spare = row.note_style in ("", "dim") and row.style != WAITING  # of what waits nothing else says so
+        if row.note and spare and room < min(_LEAST_SPLIT, cell_len(row.text)):
+            room += cell_len(right.pop(0).text)
+        tells = row.style == "tool" or row.key[2] == "session"
+        text = self._fit(row.text, max(0, room), end=tells)
         base = self._style("other", current)
         more = self.source.glyphs.more
         body = [
@@ -287,11 +292,13 @@ class RowList(ScrollView, can_focus=True):
             spinner = glyphs.spinner[self._tick % len(glyphs.spinner)]
             elapsed, style = f"{spinner} {short_time(seconds)}", "live"
         note = [Segment(f" {row.note}", self._style(row.note_style or "dim", current))] if row.note else []
+        roomy = self.scrollable_content_region.width >= ROOMY
+        time_cells, value_cells = _COLUMNS if roomy else _NARROW_COLUMNS
         return [
             *note,
             *bar,
-            Segment(elapsed.rjust(_TIME), self._style(style, current)),
-            Segment(row.value.rjust(_VALUE), self._style(row.value_style or "dim", current)),
+            Segment(f" {elapsed}".rjust(time_cells), self._style(style, current)),
+            Segment(f" {row.value}".rjust(value_cells), self._style(row.value_style or "dim", current)),
         ]
 
     def _fit(self, text: str, room: int, *, end: bool) -> str:

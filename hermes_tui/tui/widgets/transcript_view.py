@@ -233,7 +233,9 @@ class TranscriptView(ScrollView, can_focus=True):
         if item is None or session is None or not item.open or not self._script.newest(place):
             return ""
         self._alive = True
-        return "asking" if session.moment.asks(item) else "running"
+        if not session.moment.asks(item):
+            return "running"
+        return "asking" if session.moment.doing(item.session).certain else "asking?"
 
     def _keep(self, place: Place, laid: _Laid) -> None:
         before = self._laid.pop(place, None)
