@@ -97,26 +97,29 @@ def inline(text: str) -> list[Part]:
 
 
 def wrap(
-    parts: list[Part], width: int, *, first: tuple[Part, ...] = (), indent: str = "", indented: str = DIM
-) -> Iterator[tuple[Part, ...]]:
+    parts: list[Part], width: int, *, first: tuple[Part, ...] = (), indent: str = "", indented: str = DIM,
+    spared: int = 0,
+) -> Iterator[tuple[Part, ...]]:  # fmt: skip
     """Parts over as many lines as they need, broken at blanks where that is possible. `first` stands before
-    the first line, `indent` before the others.
+    the first line, `indent` before the others; at the end of the first so many cells are `spared`.
     """
     line: list[Part] = list(first)
     before: list[Part] = [(indent, indented)] if indent else []
     room = max(_LEAST, width - sum(cell_len(text) for text, _ in first))
-    left = room
+    full = left = max(_LEAST, room - spared)  # of the line that is filled
     for word, style in _words(parts):
         size = cell_len(word)
-        if size > left and left < room:
+        if size > left and left < full:
             yield _joined(line)
-            line, left, word = [*before], room, word.lstrip(" ")
+            line, word = [*before], word.lstrip(" ")
+            full = left = room
             size = cell_len(word)
         while size > left:
             # Of a long word only its beginning is looked at, again and again.
             piece = chop_cells(word[:left], left)[0] or word[0]
             yield _joined([*line, (piece, style)])
-            line, left, word = [*before], room, word[len(piece) :]
+            line, word = [*before], word[len(piece) :]
+            full = left = room
             size -= cell_len(piece)
         if word:
             line.append((word, style))

@@ -204,12 +204,12 @@ def _decision(decision: str, took: str) -> str:
 
 
 def _texts(text: str, style: str, look: Look, first: Parts, *, room: int = 0) -> Iterator[Parts]:
-    """A text of several lines, wrapped beside what stands before its first."""
+    """A text of several lines, wrapped beside what stands before its first; `room` cells behind stay free."""
     limit = _FULL_CHARS if look.full else _CHARS
     indent = " " * _size(first)
     for line in neutral.block(text[:limit]).strip("\n").split("\n"):
-        yield from wrap([(line, style)], look.width - room, first=first, indent=indent)
-        first = ((indent, "dim"),)
+        yield from wrap([(line, style)], look.width, first=first, indent=indent, spared=room)
+        first, room = ((indent, "dim"),), 0
     if len(text) > limit:
         yield ((indent, "dim"), _more(len(text) - limit, "characters", look))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,32 +155,50 @@ class Gallery:
         keys: Sequence[str] = (),
         wait: Wait | None = None,
         themes: Sequence[str] = ("dark",),
+        *,
+        anew: bool = False,
     ) -> None:
-        """Look at a scene in some themes after some keys, once what `wait` waits for is there."""
+        """Look at a scene in some themes after some keys, once what `wait` waits for is there.
+
+        `anew`: each theme in a pane of its own; some of Textual's screens do not follow another theme.
+        """
         now_ns = scene.now_ns() if scene is not None else SECOND
         Clock(now_ns).install(self._patch)
         if scene is not None:
             writer = self._writer(forward=scene.delivery is not None)
             scene.play(writer, self.state.journal, now_ns)
             writer.close()
+        shots: dict[str, str] = {}
+        for some in [[theme] for theme in themes] if anew else [themes]:
+            async with self._pane(scene, size, some[0]) as stage:
+                await stage.press(*keys)
+                if wait is not None:
+                    await wait(stage)
+                for theme in some:
+                    shots[theme] = await _shot(stage, theme)
+        changed = [theme for theme, shot in shots.items() if self._snapshot(name=theme) != shot]
+        assert not changed, f"look at it: pytest --snapshot-update, git diff ({', '.join(changed)})"
+
+    @asynccontextmanager
+    async def _pane(self, scene: Scene | None, size: tuple[int, int], theme: str) -> AsyncIterator[Stage]:
+        """A pane on what was played, with all of it."""
         watch = Noted(scene.notes) if scene is not None and scene.until_s is not None else None
         relay = FakeRelay(destination="http://127.0.0.1:5000")
         app = TraceApp(self.state, supervisor=FakeSupervisor(relay), watch=watch)
-        shots: dict[str, str] = {}
+        app.theme = theme
         async with app.run_test(size=size) as pilot:
             stage = Stage(app, pilot)
             if scene is not None:
                 await arrived(stage)
-            await stage.press(*keys)
-            if wait is not None:
-                await wait(stage)
-            for theme in themes:
-                if theme != app.theme:
-                    app.use_theme(theme)
-                await stage.until(lambda: all(worker.is_finished for worker in app.workers))
-                shots[theme] = app.export_screenshot(title="")
-        changed = [theme for theme, shot in shots.items() if self._snapshot(name=theme) != shot]
-        assert not changed, f"look at it: pytest --snapshot-update, git diff ({', '.join(changed)})"
+            yield stage
+
+
+async def _shot(stage: Stage, theme: str) -> str:
+    app = stage.app
+    if theme != app.theme:
+        app.use_theme(theme)
+    await stage.until(lambda: all(worker.is_finished for worker in app.workers))
+    return app.export_screenshot(title="")
 
 
 @pytest.fixture

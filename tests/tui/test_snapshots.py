@@ -168,7 +168,7 @@ SCREENS = {
 async def test_screens(gallery: Gallery, name: str, size: tuple[int, int]) -> None:
     look = SCREENS[name]
     themes = BOTH_LOOKS if size == NARROW else ("dark",)
-    await gallery.compare(look.scene, size, look.keys, look.wait, themes)
+    await gallery.compare(look.scene, size, look.keys, look.wait, themes, anew=True)
 
 
 @EVERY_SIZE
@@ -184,7 +184,7 @@ async def test_doctor(
     with Desk(state) as desk:
         remember(desk, bad=1, warn=1, first_fix="", troubles=troubles)
     themes = BOTH_LOOKS if size == NARROW else ("dark",)
-    await gallery.compare(None, size, ("d",), _diagnosed, themes)
+    await gallery.compare(None, size, ("d",), _diagnosed, themes, anew=True)
 
 
 # ---- what else is looked at

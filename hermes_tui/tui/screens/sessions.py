@@ -90,8 +90,7 @@ class SessionsScreen(ModalScreen[str | None]):
         said = f"{len(wanted)} of " if words else ""
         said += count_of(len(self._sessions), "session")
         hints = "  / filters  enter opens"
-        told = Text(f"{said}, {running} running{hints}", "dim", no_wrap=True, overflow="ellipsis")
-        self._count.update(told)
+        self._count.update(Text(f"{said}, {running} running{hints}", "dim"))
 
     def _lines(self, each: Listed, width: int) -> Text:
         shown = each.session == self._shown

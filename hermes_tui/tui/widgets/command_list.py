@@ -97,7 +97,7 @@ class ReviewBar(Widget):
         room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         if room < 1:
             whose = data.scope.partition(" at ")[0]
-            left, right = (left[0], left[1].rstrip(), ""), (right[0], f"{whose}  ", "a ")
+            left, right = (left[0], left[1].rstrip(), ""), (right[0], f"{whose}  ", f"a {other} ")
             room = width - sum(cell_len(part) for part in (*left[1:], *right[1:]))
         if room < 1:
             right = (right[0], right[2], "")
