@@ -197,7 +197,7 @@ async def _shot(stage: Stage, theme: str) -> str:
     app = stage.app
     if theme != app.theme:
         app.use_theme(theme)
-    await stage.until(lambda: all(worker.is_finished for worker in app.workers))
+    await stage.until(lambda: not app.board.side._due and all(worker.is_finished for worker in app.workers))
     return app.export_screenshot(title="")
 
 

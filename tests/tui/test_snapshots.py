@@ -112,6 +112,8 @@ async def _offered(stage: Stage) -> None:
 
 
 async def _diagnosed(stage: Stage) -> None:
+    """The screen says it, and what stands behind it."""
+    await stage.until(lambda: "1 finding" in stage.app.board.empty._doctor)
     await stage.shows("1 finding")
 
 
