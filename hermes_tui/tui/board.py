@@ -196,8 +196,11 @@ class Board(Vertical):
             return
         known = self.shown.news
         self._refresh_rows()
-        if not self.filling and not self.trace_tree.following:
-            self._unseen += max(0, self.shown.news - known)
+        fresh = 0 if self.filling else max(0, self.shown.news - known)
+        if not self.trace_tree.following:
+            self._unseen += fresh
+        if self.transcript is not None:
+            self.transcript.missed(fresh)
         self._rows_changed()
         self.show_header()
         self.show_footer()
@@ -258,11 +261,13 @@ class Board(Vertical):
         self._header.data = heading(self.shown, self.says, trouble)
 
     def show_footer(self) -> None:
+        transcript = self.transcript if self.view == "transcript" else None
+        unseen = self._unseen if transcript is None else transcript.unseen
         self._footer.data = footer(
             self.view,
             self.shown,
             self._header.data.delivery.glyph,
-            unseen=self._unseen if self.held is None else len(self.held),
+            unseen=unseen if self.held is None else len(self.held),
             following=self.rows.following or self.view == "empty",
             others=self.others,
             paused=self.held is not None,

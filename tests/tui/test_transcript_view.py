@@ -93,6 +93,31 @@ async def test_it_grows_at_its_end_and_follows(state: StateDir, play: Play) -> N
         assert view.following
 
 
+@pytest.mark.parametrize("key", ["f", "end", "G"])
+async def test_what_came_below_is_counted_and_one_key_goes_there(
+    state: StateDir, play: Play, key: str
+) -> None:
+    play(*wire_turn(0, calls=12))
+    async with pane(state) as stage:
+        await stage.shows("echo 0.11")
+        await stage.press("home")  # in the tree, which says so there alone
+        await opened(stage, "echo 0.11")
+        play(*wire_turn(1, calls=3))
+        await stage.shows("echo 1.2")
+        assert "new" not in stage.footer
+        await stage.press("pageup")
+        await stage.until(lambda: "f follow " in stage.footer)
+        play(*wire_turn(2, calls=3))
+        await stage.until(lambda: "+5 new, f follows" in stage.footer)
+        await stage.press("1")
+        assert "+10 new, f follows" in stage.footer
+        await stage.press("5", key)
+        await stage.shows("echo 2.2")
+        await stage.until(lambda: "f follow" not in stage.footer)
+        assert stage.app.board.transcript is not None
+        assert stage.app.board.transcript.following
+
+
 async def test_what_comes_above_moves_nothing(state: StateDir, play: Play) -> None:
     play(*wire_turn(1, calls=12))
     async with pane(state) as stage:

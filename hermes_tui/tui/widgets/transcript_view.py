@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -27,32 +26,24 @@ from hermes_tui import neutral
 from hermes_tui.journal.files import StateError
 from hermes_tui.model.transcript import Entry
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.laid import Laid, LaidLines
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.script import Place, Script, Spot
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead, Wanted
 from hermes_tui.tui.transcript_keys import row_key
-from hermes_tui.tui.transcript_lines import Look, Parts, entry_lines, guess
+from hermes_tui.tui.transcript_lines import Look, entry_lines, guess
 
 _PAUSE_S = 0.1  # between two times that what is new is looked at …
 _SHARE = 10  # … and this many times as long as the last took
-_KEPT_LINES = 20_000  # that are laid out; those looked at longest ago are let go
 _ROUNDS = 4  # guesses that are put right before a screen is drawn
 
 
-class _Laid(NamedTuple):
-    """An entry's lines for a look; `read`: its whole texts are in them."""
-
-    entry: Entry
-    look: Look
-    state: str
-    read: bool
-    lines: tuple[Parts, ...]
-
-
 class TranscriptView(ScrollView, can_focus=True):
-    """Does nothing while nobody looks. `following`: the end stays in sight."""
+    """Does nothing while nobody looks. `following`: the end stays in sight; while it does not, `unseen` is
+    how much was `missed`.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up,k", "move(-1)", "Up", show=False),
@@ -75,15 +66,15 @@ class TranscriptView(ScrollView, can_focus=True):
 
     def __init__(self, glyphs: Glyphs, feed: TranscriptFeed, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self.following = True
+        self.unseen = 0
+        self._following = True
         self.full = False
         self.laid_out = 0
         self._glyphs = glyphs
         self._feed = feed
         self._session: ShownSession | None = None
         self._script = Script("", guess)
-        self._laid: OrderedDict[Place, _Laid] = OrderedDict()
-        self._held = 0
+        self._laid = LaidLines()
         self._asked: list[Wanted] = []
         self._place: Place | None = None
         self._top: Spot | None = None
@@ -99,7 +90,22 @@ class TranscriptView(ScrollView, can_focus=True):
         entry = self._script.entry(self._place) if self._place is not None else None
         return row_key(entry) if entry is not None else None
 
+    @property
+    def following(self) -> bool:
+        return self._following
+
+    @following.setter
+    def following(self, following: bool) -> None:
+        self._following = following
+        if following:
+            self.unseen = 0
+
     # --- what arrives
+
+    def missed(self, count: int) -> None:
+        """So much came, whether or not it is in sight."""
+        if not self.following:
+            self.unseen += count
 
     def show(self, session: ShownSession | None) -> None:
         """Show this session as it is now. None: nobody looks."""
@@ -125,7 +131,7 @@ class TranscriptView(ScrollView, can_focus=True):
         """Lines that were read."""
         for wanted, lines in message.found:
             if self._script.entry(wanted.place) == wanted.entry and wanted.look == self._look:
-                self._keep(wanted.place, _Laid(wanted.entry, wanted.look, wanted.state, True, lines))
+                self._laid.keep(wanted.place, Laid(wanted.entry, wanted.look, wanted.state, True, lines))
         done = {id(wanted) for wanted, _ in message.found}
         self._asked = [wanted for wanted in self._asked if id(wanted) not in done]
         self._settle()
@@ -144,7 +150,6 @@ class TranscriptView(ScrollView, can_focus=True):
     def _begin(self, session: str) -> None:
         self._script = Script(session, guess)
         self._laid.clear()
-        self._held = 0
         self._place = self._top = None
         self.following = True
 
@@ -207,14 +212,14 @@ class TranscriptView(ScrollView, can_focus=True):
             changed |= self._script.resize(place, len(self._lines_of(place, look).lines))
         return changed
 
-    def _lines_of(self, place: Place, look: Look) -> _Laid:
+    def _lines_of(self, place: Place, look: Look) -> Laid:
         entry = self._script.entry(place)
         assert entry is not None
         state = self._state(entry, place)
         known = self._laid.get(place)
         same = known is not None and known.look == look and known.state == state
         if known is not None and same and (known.entry is entry or known.entry == entry):
-            self._laid.move_to_end(place)
+            self._laid.use(place)
             return known
         if known is not None and known.look == look and known.read:
             # What it was meanwhile is better than a gap; its new texts are asked for.
@@ -222,9 +227,9 @@ class TranscriptView(ScrollView, can_focus=True):
         else:
             number = self._script.number(place)
             lines = entry_lines(entry, None, look, number=number, state=state)
-            laid = _Laid(entry, look, state, entry.whole, lines)
+            laid = Laid(entry, look, state, entry.whole, lines)
             self.laid_out += 1
-        self._keep(place, laid)
+        self._laid.keep(place, laid)
         return laid
 
     def _state(self, entry: Entry, place: Place) -> str:
@@ -236,14 +241,6 @@ class TranscriptView(ScrollView, can_focus=True):
         if not session.moment.asks(item):
             return "running"
         return "asking" if session.moment.doing(item.session).certain else "asking?"
-
-    def _keep(self, place: Place, laid: _Laid) -> None:
-        before = self._laid.pop(place, None)
-        self._held += len(laid.lines) - (len(before.lines) if before is not None else 0)
-        self._laid[place] = laid
-        while self._held > _KEPT_LINES and len(self._laid) > 1:
-            _, gone = self._laid.popitem(last=False)
-            self._held -= len(gone.lines)
 
     def _want(self, places: Sequence[Place], look: Look) -> None:
         """Have read what is not, the middle of the view first."""
@@ -333,6 +330,7 @@ class TranscriptView(ScrollView, can_focus=True):
     def action_edge(self, side: int) -> None:
         if side > 0:
             self.follow()
+            self.post_message(CursorMoved(self.cursor, by_user=True))  # the footer says that it follows
             return
         self._scroll(0)
         self._choose_seen(-1)
