@@ -1,10 +1,15 @@
-"""Pure: a row's text in parts, those that a search found marked."""
+"""Pure: texts in which what a search found is marked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.text import Text
+
 from hermes_tui.model.needle import Needle
+
+HIT = "bold reverse yellow"
+_MOST = 2_000  # hits that are marked on a page
 
 
 def parts(text: str, shown: str, needle: Needle | None, more: str) -> Iterator[tuple[str, bool]]:
@@ -24,3 +29,14 @@ def parts(text: str, shown: str, needle: Needle | None, more: str) -> Iterator[t
         at = end
     if at < len(shown):
         yield shown[at:], False
+
+
+def marked(page: Text, needle: Needle | None) -> tuple[Text, int | None]:
+    """A page with its hits marked, and where the first of them is."""
+    places = needle.places(page.plain) if needle else []
+    if not places:
+        return page, None
+    page = page.copy()
+    for begin, end in places[:_MOST]:
+        page.stylize(HIT, begin, end)
+    return page, places[0][0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
+from hermes_tui.model.needle import Needle
 from hermes_tui.model.span import Span
 from hermes_tui.tui.messages import HitsFound
 from hermes_tui.tui.rows import RowKey
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from textual.widget import AwaitMount, Widget
 
     from hermes_tui.tui.finder import Finder
+    from hermes_tui.tui.side import Side
     from hermes_tui.tui.widgets.search_bar import SearchBar
 
 _ROOMY = 100  # columns from which on the footer also says where a hit was found
@@ -25,6 +27,7 @@ class Place(Protocol):
     """What the search needs of the board."""
 
     shown: ShownSession
+    side: Side
     view: str
 
     def mount(self, *widgets: Widget) -> AwaitMount: ...
@@ -166,6 +169,12 @@ class Search:
 
     # --- what is shown
 
+    @property
+    def needle(self) -> Needle | None:
+        """What is searched for."""
+        finder = self._finder
+        return finder.needle if finder is not None and finder.active else None
+
     def words(self) -> str:
         """For the footer; "" while nothing is searched."""
         if self._finder is None or not self._finder.active:
@@ -179,7 +188,7 @@ class Search:
         finder = self._finder
         if finder is None:
             return
-        needle = finder.needle if finder.active else None
+        needle = self.needle
         for commands, rows in enumerate(self._lists):
             wanted = needle is not None and (rows is self._rows)
             rows.mark(needle, finder.marked(commands=bool(commands)) if wanted else frozenset())
@@ -187,6 +196,7 @@ class Search:
             told = finder.told(self._rows.cursor, commands=self._commands)
             self.bar.say(" ".join(part for part in (told.place, told.more) if part) if needle else "")
         self._place.show_footer()
+        self._place.side.show()
 
     def _go(self, key: RowKey) -> None:
         rows = self._rows

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from textual.screen import Screen
     from textual.widget import Widget
 
+    from hermes_tui.tui.search import Search
+
 _PAGES = ("empty", "usage", "delivery")  # views that have all the width until something is picked
 
 
@@ -36,6 +38,7 @@ class Place(Protocol):
 
     shown: ShownSession
     listing: Listing
+    search: Search
     view: str
 
     @property
@@ -91,9 +94,9 @@ class Side:
         subject = place.listing.subject(key)
         if isinstance(screen := screens[-1], DetailsScreen):
             if screen.is_mounted:  # else it says itself when it is
-                self._reading.show(screen, key, place.shown, subject)
+                self._reading.show(screen, key, place.shown, subject, place.search.needle)
         elif self.wide:
-            self._reading.show(self.page, key, place.shown, subject)
+            self._reading.show(self.page, key, place.shown, subject, place.search.needle)
 
     def toggle_full(self) -> None:
         """Long values whole, or shortened."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from textual.widgets import Static
 
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
@@ -14,6 +15,7 @@ from hermes_tui.journal.searching import Found
 from hermes_tui.journal.writer import Writer
 from hermes_tui.tui import scanner
 from hermes_tui.tui.messages import SpansArrived
+from hermes_tui.tui.widgets.details import Details
 from tests.support import SECOND, body_of, store, wire_span
 from tests.tui.conftest import Play
 from tests.tui.stage import NARROW, WIDE, Stage, pane, wire_command, wire_turn
@@ -238,3 +240,31 @@ async def test_an_attribute_s_name_is_no_command_to_the_terminal(
         await stage.press("enter")
         assert "1/1" in stage.footer
         assert not any(ord(each) < 32 or 127 <= ord(each) < 160 for each in stage.text.replace("\n", ""))
+
+
+def marked_beside(stage: Stage) -> list[str]:
+    """What is drawn reversed in the details."""
+    page = stage.app.screen_stack[-1].query_one(Details)
+    lines = (page.query_one(Static).render_line(y) for y in range(page.virtual_size.height))
+    return [part.text for line in lines for part in line if part.style is not None and part.style.reverse]
+
+
+@SIZES
+async def test_the_details_show_where_it_stands(state: StateDir, play: Play, size: tuple[int, int]) -> None:
+    """Far down too. A text that is searched for no more leaves the page where it is."""
+    play(*wire_turn(0), wire_command(0, 9, some__attribute="far down"))
+    async with pane(state, size) as stage:
+        await stage.shows("turn 0")
+        await stage.go_to("echo 0.9")
+        await look(stage, "far down", "enter", *([] if stage.app.board.side.wide else ["enter"]))
+        await stage.until(lambda: marked_beside(stage) == ["far down"])
+        page = stage.app.screen_stack[-1].query_one(Details)
+        await stage.until(lambda: page.scroll_offset.y)
+        top = page.scroll_offset.y
+        await stage.shows("far down")
+        if stage.app.board.side.wide:
+            await stage.press("escape")
+            await stage.until(lambda: not marked_beside(stage))
+            assert page.scroll_offset.y == top
+            await look(stage, "out 0.9", "enter")
+            await stage.until(lambda: marked_beside(stage) == ["out 0.9"] * 2 and page.scroll_offset.y == 0)

@@ -35,8 +35,8 @@ class DetailsScreen(Screen[None]):
     def on_mount(self) -> None:
         self.query_one(Details).focus()
 
-    def show(self, subject: object, page: Text) -> None:
-        self.query_one(Details).show(subject, page)
+    def show(self, subject: object, page: Text, at: int | None = None) -> None:
+        self.query_one(Details).show(subject, page, at)
 
     def action_close(self) -> None:
         self.dismiss()

@@ -9,6 +9,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.visual import visualize
 from textual.widgets import Static
 
 from hermes_tui.tui.messages import DetailsShown, SplitDragged
@@ -50,9 +51,19 @@ class Details(VerticalScroll, can_focus=True):
             self._drags = False
             self.release_mouse()
 
-    def show(self, subject: object, page: Text) -> None:
-        """Replace the page; another `subject` starts at the top."""
+    def show(self, subject: object, page: Text, at: int | None = None) -> None:
+        """Replace the page; another `subject` starts at the top. Its character `at` is brought into sight."""
         self._page.update(page)
         if subject != self._subject:
             self._subject = subject
             self.scroll_home(animate=False)
+        if at is not None:
+            self.call_after_refresh(self._show_end_of, page[:at])
+
+    def _show_end_of(self, above: Text) -> None:
+        """Bring the line after this text, the page's beginning, into sight."""
+        page = self._page
+        line = visualize(page, above).get_height(page.styles.get_rules(), page.content_size.width)
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if not top <= line - 1 < top + height:
+            self.scroll_to(y=line - height // 2, animate=False)
