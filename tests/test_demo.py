@@ -198,7 +198,7 @@ def test_the_demo_in_tmux(folder: Path, size: tuple[int, int]) -> None:
             tmux.run("send-keys", "Home")
             tmux.shows(TURN_DONE.pattern)
             if size[0] >= 110:
-                tmux.shows("│ Turn agent, completed")
+                tmux.shows("│ Turn, completed")
             else:
                 assert "│" not in tmux.text
             assert all(len(line) <= size[0] for line in tmux.text.splitlines())

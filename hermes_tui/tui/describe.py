@@ -93,8 +93,10 @@ def sentence(span: Span, item: Item | None = None) -> str:
         return f"Model call to {span.model or 'a model'}, {ended}{time}{led}"
     if span.role is Role.APPROVAL:
         return f"Approval: {span.decision or 'no decision known'}{time}"
-    names = {Role.TURN: "Turn", Role.AGENT: "Agent", Role.SUBAGENT: "Subagent", Role.SKILL: "Skill"}
+    names = {Role.AGENT: "Agent", Role.SUBAGENT: "Subagent", Role.SKILL: "Skill"}
     status = f", {span.final_status}" if span.final_status else ""
+    if span.role is Role.TURN:
+        return f"Turn{status}{time}"
     return f"{names.get(span.role, 'Span')} {span.name}{status}{time}"
 
 

@@ -75,7 +75,7 @@ SENTENCES = {
     ),
     "turn": (
         wire_span(1, name="agent", hermes__turn__final_status="completed"),
-        "Turn agent, completed after 1.0s",
+        "Turn, completed after 1.0s",
     ),
     "subagent": (wire_span(1, name="subagent.worker"), "Subagent subagent.worker after 1.0s"),
     "skill": (wire_span(1, name="skill.git"), "Skill skill.git after 1.0s"),

@@ -17,6 +17,7 @@ from textual.widget import Widget
 from hermes_tui import neutral
 from hermes_tui.figures import short_age, short_number, short_time
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.lines import middle
 from hermes_tui.tui.trust import NO_WORD, Word
 
 
@@ -76,8 +77,11 @@ class Header(Widget):
         named = (data.title, data.model, data.source, data.session)
         parts = [neutral.line(part) for part in named if part]
         between, room = f" {glyphs.other} ", width - right.cell_len - 2
+        spare = room - cell_len(between.join(["", *parts[:-1]]))
+        if len(parts) > 1 and _LEAST_ID <= spare < cell_len(parts[-1]):
+            parts[-1] = middle(parts[-1], spare, glyphs)  # ids differ at their ends
         while len(parts) > 1 and cell_len(between.join(parts)) > room:
-            parts.pop()  # of an id that is cut nobody has anything
+            parts.pop()
         return _ends(Text(between.join(parts), "bold"), right, width, glyphs)
 
     def _time(self) -> str:
@@ -127,6 +131,7 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
     return Text.assemble(left, " " * gap, right)
 
 
+_LEAST_ID = 14  # cells in which an id can still be told from others
 _TOLD = ("f", "n", "P")  # what these stand for is said: what came, and what was found
 _HELP = "?"  # who sees this one finds all others
 

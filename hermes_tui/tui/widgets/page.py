@@ -152,7 +152,7 @@ class Page(ScrollView, Generic[Data], can_focus=True):
         if number >= len(self._lines):
             return Strip.blank(width, self.rich_style)
         line = self._lines[number]
-        current = line.key is not None and line.key == self.cursor and self.has_focus and self._heads(number)
+        current = line.key is not None and line.key == self.cursor and self._heads(number)
         base = self._style("command", current)
         parts = [Segment(text, self._style(style, current)) for text, style in line.parts]
         return Strip([Segment(" ", base), *parts]).adjust_cell_length(width, base)

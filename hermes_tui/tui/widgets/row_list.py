@@ -223,7 +223,7 @@ class RowList(ScrollView, can_focus=True):
         if number >= len(self.source):
             return Strip.blank(width, self.rich_style)
         row = self.source.row(number)
-        current = row.key == self.cursor and (self.has_focus or self.following or self._needle is not None)
+        current = row.key == self.cursor
         look = self._look(number, width)
         if row.since_ns:
             return self._draw(row, width, current, look)

@@ -103,7 +103,7 @@ class TraceTree(RowList):
         if head is None:
             return super().render_line(y)
         row = self.source.row(head)
-        current = row.key == self.cursor and (self.has_focus or self.following)
+        current = row.key == self.cursor
         strip = self._draw(row, self.scrollable_content_region.width, current)
         return strip if current else strip.apply_style(self._style("pinned", False))
 

@@ -382,7 +382,7 @@ class TranscriptView(ScrollView, can_focus=True):
         lines = self._lines_of(spot.place, self._look).lines
         parts = lines[spot.line] if spot.line < len(lines) else ()
         heads = spot.line == next((at for at, line in enumerate(lines) if line), 0)
-        current = spot.place == self._place and self.has_focus and heads
+        current = spot.place == self._place and heads
         base = self._style("command", current)
         segments = [Segment(text, self._style(style, current)) for text, style in parts]
         return Strip([Segment(" ", base), *segments]).adjust_cell_length(width, base)
