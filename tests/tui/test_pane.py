@@ -409,6 +409,24 @@ async def test_enter_on_a_command_jumps_to_its_span_in_a_folded_turn(
         assert "▾ 1 turn 0" in stage.text
 
 
+@pytest.mark.parametrize("view", ["1", "2", "5"])
+async def test_at_forty_columns_the_footer_keeps_what_arrived_and_the_key_to_all_keys(
+    state: StateDir, play: Play, view: str
+) -> None:
+    play(*wire_turn(0, calls=20))
+    async with pane(state, (40, 20)) as stage:
+        await stage.shows("turn 0")
+        await stage.press("home", view)
+        await stage.until(
+            lambda: stage.app.board.view != "transcript" or len(stage.app.board.transcript._script)
+        )
+        await stage.press("home")
+        await stage.until(lambda: "f follow" in stage.footer)
+        play(*wire_turn(1))
+        await stage.until(lambda: "+4 new, f follows" in stage.footer)
+        assert "?" in stage.footer
+
+
 async def test_the_footer_counts_failed_commands(state: StateDir, play: Play) -> None:
     play(*wire_turn(0), wire_command(0, 7, code=3))
     async with pane(state) as stage:
