@@ -154,11 +154,15 @@ class TraceApp(Hands):
     def compose(self) -> ComposeResult:
         yield self.board
 
+    def on_load(self) -> None:
+        """Read while the screen is built: what arrives waits until it is."""
+        self._feed.start()
+
     def on_mount(self) -> None:
         self._main = self.screen
         self.set_class(self.glyphs is glyph_sets.ASCII, "-ascii")
         on_signals(lambda status: self.exit(return_code=status))
-        for part in (self._feed, self._records, self._supervision):
+        for part in (self._records, self._supervision):
             if part is not None:
                 part.start()
         self._curtain.callback(_collect)
