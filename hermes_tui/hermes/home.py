@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 DEFAULT = "default"
 _DELETED = ".deleted"  # marks of profiles that were taken away, whose folders may linger
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(msgspec.Struct, frozen=True):
     """A Hermes home or one of its profiles; `name` is what to call it, and unlike any other's."""
 
     name: str

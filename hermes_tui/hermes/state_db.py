@@ -12,8 +12,9 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from hermes_tui.hermes import state_query
 from hermes_tui.hermes.home import Home, homes
@@ -31,8 +32,7 @@ _REGISTERS_S = 0.5
 _HOMES_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
+class Watched(msgspec.Struct, frozen=True):
     """A home that is watched: is a database there, and what is wrong with it ("" when nothing is)."""
 
     home: Home

@@ -8,8 +8,9 @@ import pwd
 import re
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 JOURNAL = "journal.db"
 _OURS = (JOURNAL, "desk.db", "credentials.json", "relay.", "pane.json", "copied.txt")
@@ -29,8 +30,7 @@ class StateError(Exception):
     """The state folder or a file in it cannot be used; the message names the cause and the fix."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateDir:
+class StateDir(msgspec.Struct, frozen=True):
     """Paths in one state folder. The folder is 0700, its files 0600."""
 
     path: Path

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.model.doing import doing
@@ -14,8 +15,7 @@ _LISTED = 200  # sessions of Hermes' records that are listed
 _WORDS = {"tool": "running", "model": "running", "approval": "waits for you"}
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(msgspec.Struct, frozen=True):
     """What a session's spans say of it. `more`: it has traces that were not read."""
 
     status: str
@@ -38,8 +38,7 @@ def facts_of(session: Session, now_ns: int, *, more: bool = False) -> Facts:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     """A session: when anything last happened in it, its traces that came, and what is known of it.
 
     `status` is what Hermes' records say it does now (running, waits for you), else how its newest turn

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import locale
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(msgspec.Struct, frozen=True):
     """Each a single cell wide, so that columns line up."""
 
     llm: str = "◆"

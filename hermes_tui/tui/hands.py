@@ -23,11 +23,11 @@ from hermes_tui.tui import memory, mlflow_page, themes
 from hermes_tui.tui.beside import own_folders
 from hermes_tui.tui.board import Board
 from hermes_tui.tui.clipboard import Clipboard, amount
-from hermes_tui.tui.extracts import Extract, about, output
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import Subject
 
 if TYPE_CHECKING:
+    from hermes_tui.tui.extracts import Extract
     from hermes_tui.tui.pages import Pages
 
 _LONG_S = 20.0  # an address or a path has to be read, or selected with the mouse
@@ -129,6 +129,8 @@ class Hands(App[None]):
 
     def _read(self, key: RowKey, subject: Subject, what: str) -> Extract:
         """The whole text, out of the journal and Hermes' records; they are only read when somebody asks."""
+        from hermes_tui.tui.extracts import about, output
+
         pages = self.pages()
         try:
             attributes, record = pages.source(subject)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+import msgspec
 
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.flags import Flags
@@ -24,17 +25,16 @@ def lead_of(turns: Sequence[JoinedTurn]) -> JoinedTurn | None:
     return next(own, turns[-1] if turns else None)
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(msgspec.Struct, frozen=True):
     """`doings` tells what a session and its subagents' do, `jobs` the background jobs by the call that
     started each; `traced`: spans of the session came, so one that is missing was lost.
     """
 
     now_ns: int
     session: str = ""
-    doings: Mapping[str, Doing] = field(default_factory=dict)
-    jobs: Mapping[CallKey, Job] = field(default_factory=dict)
-    live: Live = field(default_factory=Live)
+    doings: Mapping[str, Doing] = msgspec.field(default_factory=dict)
+    jobs: Mapping[CallKey, Job] = msgspec.field(default_factory=dict)
+    live: Live = msgspec.field(default_factory=Live)
     traced: bool = True
     flags: Flags = _FLAGS
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.model.doing import Doing, doing
 from hermes_tui.model.joined import Agent, Item, Joined, JoinedTurn, Step
@@ -23,8 +24,7 @@ from hermes_tui.tui.rows import RowKey, agent_key, call_key, step_row_key, turn_
 _RECENT = 3  # turns in which there may be anything without a span that is news
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """What a row is about, as far as it is known: its span, and what Hermes' records say of it."""
 
     span: Span | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from hermes_tui.model.doing import State
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Step
@@ -15,8 +16,7 @@ from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import RowKey, agent_key, call_key, span_key, step_row_key
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(msgspec.Struct, frozen=True):
     """A model that has not answered yet, or a tool of which only its model call tells."""
 
     key: StepKey
@@ -24,22 +24,20 @@ class Waiting:
     state: State
 
 
-@dataclass(slots=True, eq=False)
-class StandIn:
+class StandIn(msgspec.Struct, eq=False):
     """A row in place of a span. `children` are other stand-ins, and spans whose way up is not known."""
 
     key: RowKey
     start_ns: int
     part: Item | Step | Agent | Waiting
-    children: list[Place] = field(default_factory=list)
+    children: list[Place] = msgspec.field(default_factory=list)
 
 
 Place = Node | StandIn
 """What a row is made of."""
 
 
-@dataclass(slots=True)
-class Standing:
+class Standing(msgspec.Struct):
     """What is to be drawn of a turn beside its spans.
 
     `tops` hang below the turn, `below` under a subagent's span (by its id). `items` are the calls that have
@@ -47,11 +45,11 @@ class Standing:
     of spans without a known way up that a stand-in has as children.
     """
 
-    tops: list[Place] = field(default_factory=list)
-    below: dict[bytes, list[Place]] = field(default_factory=dict)
-    items: dict[tuple[bytes, bytes], Item] = field(default_factory=dict)
-    names: dict[RowKey, RowKey] = field(default_factory=dict)
-    hosted: set[bytes] = field(default_factory=set)
+    tops: list[Place] = msgspec.field(default_factory=list)
+    below: dict[bytes, list[Place]] = msgspec.field(default_factory=dict)
+    items: dict[tuple[bytes, bytes], Item] = msgspec.field(default_factory=dict)
+    names: dict[RowKey, RowKey] = msgspec.field(default_factory=dict)
+    hosted: set[bytes] = msgspec.field(default_factory=set)
 
 
 def standing(turn: JoinedTurn, moment: Moment, *, running: bool) -> Standing:

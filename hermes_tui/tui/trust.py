@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
+
+import msgspec
 
 from hermes_tui import neutral
 from hermes_tui.model.span import Delivery
@@ -15,13 +16,12 @@ from hermes_tui.tui.glyphs import Glyphs
 _TEXT = 2_000  # characters of a reason; the destination writes them
 
 
-@dataclass(frozen=True, slots=True)
-class RelaySays:
+class RelaySays(msgspec.Struct, frozen=True):
     """The documents that the relay keeps in the journal: about sending, reading back, and room."""
 
-    exporter: Mapping[str, Any] = field(default_factory=dict)
-    proof: Mapping[str, Any] = field(default_factory=dict)
-    keeping: Mapping[str, Any] = field(default_factory=dict)
+    exporter: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    proof: Mapping[str, Any] = msgspec.field(default_factory=dict)
+    keeping: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
     @property
     def sending(self) -> str:

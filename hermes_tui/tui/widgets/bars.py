@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 from textual import events
@@ -21,8 +22,7 @@ from hermes_tui.tui.lines import middle
 from hermes_tui.tui.trust import NO_WORD, Word
 
 
-@dataclass(frozen=True, slots=True)
-class HeaderData:
+class HeaderData(msgspec.Struct, frozen=True):
     """What the header shows; equal data means nothing to repaint.
 
     `since_ns` is when what `status` says began, `lasted_s` how long a session that is at rest took.
@@ -136,8 +136,7 @@ _TOLD = ("f", "n", "P")  # what these stand for is said: what came, and what was
 _HELP = "?"  # who sees this one finds all others
 
 
-@dataclass(frozen=True, slots=True)
-class FooterData:
+class FooterData(msgspec.Struct, frozen=True):
     """Which views there are and which is open, a word on what arrived unseen, and the keys that matter.
 
     `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+import msgspec
 from rich.cells import cell_len
 from rich.text import Text
 from textual import events
@@ -63,8 +63,7 @@ class CommandList(RowList):
 THIS = "this session"
 
 
-@dataclass(frozen=True, slots=True)
-class ReviewData:
+class ReviewData(msgspec.Struct, frozen=True):
     """What the line above the commands says: the filter, how many of how many, and whose they are.
 
     `more` follows the total: not all were counted.
