@@ -147,11 +147,15 @@ class Blocks(Generic[M]):
 
     def _keep(self, key: RowKey, block: Block) -> None:
         self._blocks[key] = block
+        self._name(key, block)
+        self.built += len(block.rows)
+
+    def _name(self, key: RowKey, block: Block) -> None:
+        """Note what `find` finds in a block."""
         if block.later:
             self._places[key] = key
         self._places.update((row.key, key) for row in block.rows)
         self._places.update((name, key) for name, now in block.names.items() if now in self._places)
-        self.built += len(block.rows)
 
     def _finish(self, turn: JoinedTurn) -> Block:
         """The rows that were left for `later`."""

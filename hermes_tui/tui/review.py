@@ -68,18 +68,26 @@ class Review:
     def mark(self, names: Iterable[RowKey], *, reviewed: bool) -> None:
         (self.marks.update if reviewed else self.marks.difference_update)(names)
 
-    def entry(
-        self, row: Row, names: Sequence[RowKey], whys: Sequence[str], glyphs: Glyphs, *, failed: bool,
-        long: bool,
-    ) -> Entry:  # fmt: skip
-        """A command's row with its mark and its flag."""
+    def bits(self, names: Sequence[RowKey], whys: Sequence[str], *, failed: bool, long: bool) -> int:
+        """What a command is: `FAILED` and so on. A mark holds for every name that it has by now."""
         reviewed = self.has(names)
         if reviewed and (fresh := set(names) - self.marks):
             self.marks |= fresh
             self.learned |= fresh
-        bits = FAILED * failed | LONG * long | FLAGGED * bool(whys) | UNREVIEWED * (not reviewed)
+        return FAILED * failed | LONG * long | FLAGGED * bool(whys) | UNREVIEWED * (not reviewed)
+
+    def dress(self, row: Row, names: Iterable[RowKey], whys: Sequence[str], glyphs: Glyphs) -> Row:
+        """A command's row with its mark and its flag."""
         row = flagged(row, whys, glyphs)
-        return Entry(row._replace(mark=glyphs.reviewed) if reviewed else row, bits)
+        return row._replace(mark=glyphs.reviewed) if self.has(names) else row
+
+    def entry(
+        self, row: Row, names: Sequence[RowKey], whys: Sequence[str], glyphs: Glyphs, *, failed: bool,
+        long: bool,
+    ) -> Entry:  # fmt: skip
+        """A command's row with its mark and its flag, and what it is."""
+        bits = self.bits(names, whys, failed=failed, long=long)
+        return Entry(self.dress(row, names, whys, glyphs), bits)
 
 
 def names_of(item: Item) -> tuple[RowKey, ...]:
