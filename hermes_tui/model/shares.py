@@ -92,7 +92,7 @@ class _Trace:
             for node in members(turn):
                 if (span := node.span) is None or span.role not in (Role.TOOL, Role.MODEL_CALL):
                     continue
-                session = view.owners[node.span_id]
+                session = node.owner or ""
                 into = self.tools if span.role is Role.TOOL else self.models
                 into.setdefault(session, []).append((span, turn.key))
         for session in {*self.tools, *self.models}:

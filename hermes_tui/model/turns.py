@@ -7,13 +7,17 @@ come. Spans whose parent never came are given to the turn they belong to by sess
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TypeVar
 
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Delivery, Kind, Role, Span, Status
 from hermes_tui.model.tree import Node, TraceTree
 from hermes_tui.model.usage import NOTHING, Usage, says_usage
+
+_T = TypeVar("_T")
 
 SILENCE_S = 15 * 60
 """A turn whose root never came and that was silent this long no longer counts as running."""
@@ -143,34 +147,73 @@ def is_command(span: Span) -> bool:
 
 @dataclass(slots=True)
 class TraceView:
-    """The turns of one trace and its share of every session it touches."""
+    """The turns of one trace and its share of every session it touches; what it read of each span is on the
+    node.
+    """
 
     turns: list[Turn]
     sessions: dict[str, Totals]
-    owners: dict[bytes, str]
-    turn_of: dict[bytes, Turn]
+    nodes: Mapping[bytes, Node]
+
+    @property
+    def owners(self) -> Mapping[bytes, str]:
+        """The session of each span."""
+        return _Read(self.nodes, attrgetter("owner"))
+
+    @property
+    def turn_of(self) -> Mapping[bytes, Turn]:
+        """The turn that each span is in."""
+        return _Read(self.nodes, attrgetter("within"))
+
+
+class _Read(Mapping[bytes, _T]):
+    """What was read of nodes, by span id: a dictionary of its own would take more memory than the nodes."""
+
+    __slots__ = ("_nodes", "_what")
+
+    def __init__(self, nodes: Mapping[bytes, Node], what: Callable[[Node], _T | None]) -> None:
+        self._nodes = nodes
+        self._what = what
+
+    def __getitem__(self, span_id: bytes) -> _T:
+        found = self._what(self._nodes[span_id])
+        if found is None:  # it came since
+            raise KeyError(span_id)
+        return found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (span_id for span_id, node in self._nodes.items() if self._what(node) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def read_trace(tree: TraceTree) -> TraceView:
     """Turns, sessions and totals of one trace; work is linear in the trace's spans."""
-    owners = _sessions(tree)
+    _sessions(tree)
     _find_turns(tree)
-    turns = _turns(tree, owners)
+    turns = _turns(tree)
     sessions: dict[str, Totals] = {}
-    turn_of: dict[bytes, Turn] = {}
     for turn in turns:
-        for node in members(turn):
-            turn_of[node.span_id] = turn
-            if node.span is not None:
-                turn.totals.take(node.span)
-                sessions.setdefault(owners[node.span_id], Totals()).take(node.span)
-        for node in counted(turn):
-            assert node.span is not None
-            usage = Usage.of(node.span)
-            turn.totals.usage += usage
-            sessions[owners[node.span_id]].usage += usage
+        _sum_up(turn, sessions)
         _describe(turn)
-    return TraceView(turns, sessions, owners, turn_of)
+    if len(turns) == 1 and len(sessions) == 1:
+        sessions = dict.fromkeys(sessions, turns[0].totals)  # the same sums
+    return TraceView(turns, sessions, tree.nodes)
+
+
+def _sum_up(turn: Turn, sessions: dict[str, Totals]) -> None:
+    """Take all of a turn into its sums and those of the sessions."""
+    for node in members(turn):
+        node.within = turn
+        if node.span is not None:
+            turn.totals.take(node.span)
+            sessions.setdefault(node.owner or "", Totals()).take(node.span)
+    for node in counted(turn):
+        assert node.span is not None
+        usage = Usage.of(node.span)
+        turn.totals.usage += usage
+        sessions[node.owner or ""].usage += usage
 
 
 def members(turn: Turn) -> Iterator[Node]:
@@ -204,8 +247,10 @@ def _find_turns(tree: TraceTree) -> None:
         stack.extend((child, below_subagent, below_agent) for child in node.children)
 
 
-def _sessions(tree: TraceTree) -> dict[bytes, str]:
-    """Each node's session: its own, else its nearest relative's, else the trace itself."""
+def _sessions(tree: TraceTree) -> None:
+    """Decide `Node.owner` everywhere, each node's session: its own, else its nearest relative's, else the
+    trace itself.
+    """
     below: dict[bytes, str | None] = {}
     order = [node for top in tree.ordered_tops() for node in top.walk()]
     for node in reversed(order):
@@ -213,29 +258,27 @@ def _sessions(tree: TraceTree) -> dict[bytes, str]:
         below[node.span_id] = own or next((s for c in node.children if (s := below[c.span_id])), None)
     tops = [below[top.span_id] for top in tree.ordered_tops()]
     default = next((session for session in tops if session), f"trace-{tree.trace_id.hex()}")
-    owners: dict[bytes, str] = {}
     for node in order:
         own = node.span.session if node.span is not None else None
-        above = owners[node.parent.span_id] if node.parent is not None else None
-        owners[node.span_id] = own or above or below[node.span_id] or default
-    return owners
+        above = node.parent.owner if node.parent is not None else None
+        node.owner = own or above or below[node.span_id] or default
 
 
-def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
+def _turns(tree: TraceTree) -> list[Turn]:
     heads = sorted((n for n in tree.agents.values() if is_turn(n)), key=lambda n: (n.start_ns, n.span_id))
     turns = [
-        Turn(_key(tree, at), tree.trace_id, node, [node], owners[node.span_id], start_ns=node.start_ns)
+        Turn(_key(tree, at), tree.trace_id, node, [node], node.owner, start_ns=node.start_ns)
         for at, node in enumerate(heads)
     ]
     strays = [top for top in tree.ordered_tops() if not is_turn(top)]
     agents = sorted(tree.agents.values(), key=lambda n: (n.start_ns, n.span_id))
     late: Turn | None = None
     for top in strays:
-        holder, top.home = _holder(top, agents, turns, owners)
+        holder, top.home = _holder(top, agents, turns)
         if holder is None:
             if late is None:
                 key = _key(tree, len(turns))
-                late = Turn(key, tree.trace_id, None, session=owners[top.span_id], provisional=bool(turns))
+                late = Turn(key, tree.trace_id, None, session=top.owner, provisional=bool(turns))
             late.tops.append(top)
         else:
             holder.tops.append(top)
@@ -252,9 +295,7 @@ def _key(tree: TraceTree, number: int) -> tuple[bytes, bytes]:
     return tree.trace_id, number.to_bytes(4, "big") if number else b""
 
 
-def _holder(
-    top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]
-) -> tuple[Turn | None, Node | None]:
+def _holder(top: Node, agents: list[Node], turns: list[Turn]) -> tuple[Turn | None, Node | None]:
     """The turn that a subtree without a known parent belongs to (None: it starts one of its own), and
     the subagent in that turn that it is the work of.
 
@@ -263,9 +304,9 @@ def _holder(
     """
     if not turns:
         return None, None
-    session, start = owners[top.span_id], top.start_ns
+    session, start = top.owner, top.start_ns
     for agent in reversed(agents):
-        if owners[agent.span_id] == session and agent.start_ns <= start and _covers(agent, start):
+        if agent.owner == session and agent.start_ns <= start and _covers(agent, start):
             # Only a subagent whose way up to a turn is known: two strays must not be each other's home.
             known = not agent.turn and _root(agent).turn
             return _turn_above(agent, turns), agent if known else None
