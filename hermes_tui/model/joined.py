@@ -75,7 +75,7 @@ class Joined:
         self._oldest: dict[str, int] = {}
         self._family: dict[str, tuple[str | None, int]] = {}
         self._aboves: dict[tuple[str, AnyTurnKey], TurnKey | None] = {}
-        self._placed: dict[tuple[str, AnyTurnKey], set[AnyTurnKey]] = {}
+        self._placed: dict[tuple[str, AnyTurnKey], tuple[AnyTurnKey, ...]] = {}
         self._held: dict[AnyTurnKey, dict[tuple[str, AnyTurnKey], list[_Part]]] = {}
         self._drawn: dict[AnyTurnKey, JoinedTurn] = {}
 
@@ -208,13 +208,13 @@ class Joined:
     def _place(self, owner: str, key: AnyTurnKey, parts: Mapping[str, LiveSession]) -> set[AnyTurnKey]:
         """Put the calls of one work into their turns; the turns that this concerns."""
         name = (owner, key)
-        before = self._placed.pop(name, set())
+        before = self._placed.pop(name, ())
         for place in before:
             del self._held[place][name]
         work = self._works.get(owner, {}).get(key)
         if work is None:
             self._aboves.pop(name, None)
-            return before
+            return set(before)
         above = self._above(owner, parts)
         if owner != self.session:
             self._aboves[name] = above[1].key if above is not None else None
@@ -225,8 +225,8 @@ class Joined:
             if found is not None:
                 self._held.setdefault(found, {}).setdefault(name, []).append(part)
                 now.add(found)
-        self._placed[name] = now
-        return before | now
+        self._placed[name] = tuple(now)
+        return now.union(before)
 
     def _find(
         self, work: Work, asked_ns: int, home: SpanKey | None, above: tuple[CallKey | None, LiveTurn] | None
@@ -324,7 +324,7 @@ def _parts(work: Work, *, agent: bool) -> Iterator[tuple[_Part, int, SpanKey | N
         yield Agent(work.live.key, work.live.prompt, work.live.asked_ns, work.under), work.live.asked_ns, None
     for step, home in work.steps:
         yield step, step.live.at_ns, home
-    for item, home in work.items:
+    for item, home in zip(work.items, work.places, strict=True):
         yield item, item.asked_ns or item.start_ns, home
 
 
