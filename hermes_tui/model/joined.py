@@ -177,14 +177,13 @@ class Joined:
         some = dirty if self._oldest.get(owner) == until else None
         self._oldest[owner] = until
         keys = {key for key, work in works.items() if work.live is None and (some is None or key[0] in some)}
-        for key in keys:
-            del works[key]
+        before = {key: works.pop(key) for key in keys}
         by_home: dict[SpanKey, tuple[list[Placed], list[Placed]]] = {}
         for number, each in enumerate(self._shares.before(owner, until, some)):
             for placed in each:
                 by_home.setdefault(placed[1], ([], []))[number].append(placed)
         for home, (tools, models) in by_home.items():
-            work = works[home] = Work(owner, None)
+            work = works[home] = before.get(home) or Work(owner, None)
             join(work, tools, models)
         return {*keys, *by_home}
 

@@ -143,7 +143,11 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
         made[ask.key] = parts, item
         items.append((item, home))
     taken = set(pairs.values())
-    items += [(_unasked(session, span), home) for at, (span, home) in enumerate(tools) if at not in taken]
+    alone = {} if work.under else {id(each.span): each for each in work.items if each.sources is _ALONE}
+    items += [
+        (alone.get(id(span)) or _unasked(session, span), home)
+        for at, (span, home) in enumerate(tools) if at not in taken
+    ]  # fmt: skip
     if len(items) > len(asks):
         items.sort(key=lambda pair: pair[0].asked_ns or pair[0].start_ns)
     work.items, work.places = [item for item, _ in items], [home for _, home in items]
@@ -173,6 +177,8 @@ _TOGETHER = {
     for span in (False, True)
 }
 """Who tells of a call: its records, the model call that asked, its span. A set of its own has 216 bytes."""
+
+_ALONE = _TOGETHER[False, False, True]
 
 
 def _asked(session: str, ask: Ask, span: Span | None) -> Item:
@@ -220,7 +226,7 @@ def _unasked(session: str, span: Span) -> Item:
         command=span.command,
         target=span.target,
         cwd=span.cwd,
-        sources=_TOGETHER[False, False, True],
+        sources=_ALONE,
         asked_ns=0,
         start_ns=span.start_ns,
         end_ns=span.end_ns,

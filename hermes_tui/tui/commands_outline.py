@@ -10,12 +10,21 @@ from types import MappingProxyType
 
 from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
-from hermes_tui.tui.blocks import Block, Blocks
+from hermes_tui.model.span import Outcome
+from hermes_tui.tui.blocks import Before, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.review import FAILED, FLAGGED, LONG, LONG_NS, UNREVIEWED, Review, failed, names_of
 from hermes_tui.tui.rows import Row, RowKey, call_key, item_key, turn_keys
 from hermes_tui.tui.standin_rows import call_row, command_row
+
+_FEW = 64  # keys that are looked for one by one
+_NO_NAMES: Mapping[RowKey, RowKey] = MappingProxyType({})
+_NO_ROWS: Mapping[int, Row] = MappingProxyType({})
+_REMARKED: tuple[object, ...] = ()
+"""The mark of turns in which other calls are reviewed now."""
+
+Known = Before[tuple[object, ...]]
 
 
 class CommandsOutline(Blocks[tuple[object, ...]]):
@@ -32,7 +41,6 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
         self.failed = 0
         """How many of the commands failed."""
         self._moment = Moment(0)
-        self._bits: dict[RowKey, bytes] = {}  # of each command of a turn
         self._bit = 0
         self._passed: dict[RowKey, int] = {}  # how many of a turn's commands the filter lets through
         self._seen_ends: list[int] = []
@@ -60,7 +68,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
         if found is None:
             return None
         home, at = found
-        bits = self._bits[home]
+        bits = self._blocks[home].bits
         if self._bit:
             if not bits[at] & self._bit:
                 return None
@@ -81,11 +89,10 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             late = sum(_long(item, moment) for item in turn.items if not item.end_ns) if running else 0
             return status, moment.pulse(turn, running=running), late
 
-        def build(_: int, turn: JoinedTurn) -> Block:
-            home = turn_keys(turn)[0]
-            bits = self._bits[home] = bytes(map(self._what, _commands(turn)))
-            self.failed += _count(bits, FAILED)
-            return self._finish(turn) if home in self._watched else Block([], _NO_NAMES, len(bits))
+        def build(_: int, turn: JoinedTurn, before: Known | None) -> Block:
+            block = self._build(turn, before)
+            self.failed += _count(block.bits, FAILED)
+            return block
 
         self._arrange(turns, mark, build)
         self._sift()
@@ -107,7 +114,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             homes = {found[0] for name in names if (found := self._place(name)) is not None}
         for home in homes:
             self._touched.add(home)
-            self._made[home] = self._made[home][0], ()
+            self._made[home] = self._made[home][0], _REMARKED
 
     def next_with(self, bit: int, after: int) -> int | None:
         """The number of the next row below number `after` that is such a one; else of the first there is."""
@@ -117,7 +124,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             if first is not None and end <= after + 1:
                 number = end
                 continue
-            bits = self._bits[home]
+            bits = self._blocks[home].bits
             for at in self._passing(home):
                 if bits[at] & bit:
                     if number > after:
@@ -139,7 +146,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
 
     def _passing(self, home: RowKey) -> Iterable[int]:
         """The places of a turn's commands that the filter lets through."""
-        bits, wanted = self._bits[home], self._bit
+        bits, wanted = self._blocks[home].bits, self._bit
         return (at for at, each in enumerate(bits) if each & wanted) if wanted else range(len(bits))
 
     def _place(self, key: RowKey) -> tuple[RowKey, int] | None:
@@ -168,20 +175,46 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             long=_long(item, self._moment),
         )
 
-    def _finish(self, turn: JoinedTurn) -> Block:
-        rows, names = [], {}
+    def _build(self, turn: JoinedTurn, before: Known | None) -> Block:
+        """What each command is; of a turn that moves the rows, too. What rests is as it was `before`."""
+        commands = _commands(turn)
+        some = _commands(before.turn) if before is not None and before.mark != _REMARKED else []
+        same = [
+            at
+            for at, (item, old) in enumerate(zip(commands, some, strict=False))
+            if item is old and _rests(item)
+        ]
+        bits = dict.fromkeys(range(len(commands)), 0)
+        if before is not None:
+            bits.update((at, before.block.bits[at]) for at in same)
+        fresh = bits.keys() - same
+        bits.update((at, self._what(commands[at])) for at in fresh)
+        block = Block([], _NO_NAMES, len(commands), bytes(bits.values()))
+        if turn_keys(turn)[0] not in self._watched:
+            return block
+        rows = before.block.rows if before is not None else []
+        known = {at: rows[at] for at in same} if rows else {}
+        return self._finish(turn, known)._replace(bits=block.bits)
+
+    def _finish(self, turn: JoinedTurn, known: Mapping[int, Row] = _NO_ROWS) -> Block:
+        """`known` are rows by their places."""
+        rows: list[Row] = []
+        names: dict[RowKey, RowKey] = {}
         alive = self._made[turn_keys(turn)[0]][1][:1] == ("running",)
-        moment, glyphs = self._moment, self.glyphs
-        for item in _commands(turn):
-            began = clock_time(item.start_ns)
-            if item.span is not None:
-                row = command_row(item, item.span, began, alive, moment, glyphs)
-            else:
-                row = call_row(item, turn, moment, glyphs)._replace(marker=began)
-            rows.append(self.review.dress(row, names_of(item), moment.whys(item), glyphs))
+        for at, item in enumerate(_commands(turn)):
+            row = known.get(at) or self._row(item, turn, alive=alive)
+            rows.append(row)
             if item.also is not None and item.key != item.also:
                 names[call_key(item.key)] = row.key
         return Block(rows, names or _NO_NAMES)
+
+    def _row(self, item: Item, turn: JoinedTurn, *, alive: bool) -> Row:
+        began, moment, glyphs = clock_time(item.start_ns), self._moment, self.glyphs
+        if item.span is not None:
+            row = command_row(item, item.span, began, alive, moment, glyphs)
+        else:
+            row = call_row(item, turn, moment, glyphs)._replace(marker=began)
+        return self.review.dress(row, names_of(item), moment.whys(item), glyphs)
 
     def _name(self, key: RowKey, block: Block) -> None:
         """Rows are found by the calls that they are of: there are many, and few are asked for."""
@@ -197,21 +230,24 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             return
         for home in self._order:
             if home not in passed:
-                passed[home] = _count(self._bits[home], bit)
+                passed[home] = _count(self._blocks[home].bits, bit)
         self._seen_ends = list(accumulate(passed[home] for home in self._order))
 
     def _drop(self, key: RowKey) -> None:
+        if key in self._blocks:
+            self.failed -= _count(self._blocks[key].bits, FAILED)
         super()._drop(key)
-        self.failed -= _count(self._bits.pop(key, b""), FAILED)
         self._passed.pop(key, None)
-
-
-_FEW = 64  # keys that are looked for one by one
-_NO_NAMES: Mapping[RowKey, RowKey] = MappingProxyType({})
 
 
 def _commands(turn: JoinedTurn) -> list[Item]:
     return [item for item in turn.items if item.tool in COMMAND_TOOLS]
+
+
+def _rests(item: Item) -> bool:
+    """Whether nothing of a command's row can change as long as it is this item."""
+    span = item.span
+    return span is not None and not span.running and item.outcome is not Outcome.BACKGROUND
 
 
 def _count(bits: bytes, wanted: int) -> int:

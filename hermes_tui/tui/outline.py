@@ -75,7 +75,7 @@ class TreeOutline(Blocks[Mark]):
             pulse = moment.pulse(turn, running=running)
             return Mark(folded, status, self._generation, pulse)
 
-        def build(at: int, turn: JoinedTurn) -> Block:
+        def build(at: int, turn: JoinedTurn, _: object) -> Block:
             later = self._later(turn) if at and self._making > MANY else 0
             if later:
                 first, *before = turn_keys(turn)
