@@ -83,6 +83,12 @@ class Below:
     def children(self, place: Place) -> list[Place]:
         if isinstance(place, StandIn):
             return self._seen(place.children)
+        if (
+            not place.children
+            and place.span_id not in self._guests
+            and place.span_id not in self._stand.below
+        ):
+            return []
         return self._seen([*self._of(place), *self._stand.below.get(place.span_id, ())])
 
     def key(self, place: Place) -> RowKey:
