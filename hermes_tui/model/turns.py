@@ -7,7 +7,7 @@ come. Spans whose parent never came are given to the turn they belong to by sess
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TypeVar
@@ -23,6 +23,8 @@ SILENCE_S = 15 * 60
 """A turn whose root never came and that was silent this long no longer counts as running."""
 
 _SAME_NS = NANOSECONDS // 10  # a tool's span does not begin earlier than this before its model call's ends
+
+_TOOL, _ERROR, _CALLS = Role.TOOL, Status.ERROR, (Role.MODEL_CALL, Role.WRAPPER)
 
 ERROR_SILENCE_S = 120
 """The same after a failed model call: Hermes retries within this time or gives up."""
@@ -56,24 +58,25 @@ class Totals:
         return self.newest_source[1] or None
 
     def take(self, span: Span) -> None:
-        if span.running:
-            self.running_spans += 1
-        else:
+        start, end, role, model = span.start_ns, span.end_ns, span.role, span.model
+        if end:
             self.spans += 1
             self.deliveries[span.delivery] += 1
-        if is_command(span):
+        else:
+            self.running_spans += 1
+        if role is _TOOL and span.tool in COMMAND_TOOLS:
             self.commands += 1
             self.failed_commands += span.outcome in FAILURES
-        self.errors += span.status is Status.ERROR
-        self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
-        self.last_ns = max(self.last_ns, span.end_ns, span.start_ns)
-        if span.model:
-            call = span.role in (Role.MODEL_CALL, Role.WRAPPER)
-            self.newest_model = max(self.newest_model, (call, span.start_ns, span.model))
+        self.errors += span.status is _ERROR
+        if not 0 < self.first_ns <= start:
+            self.first_ns = start
+        self.last_ns = max(self.last_ns, end, start)
+        if model:
+            self.newest_model = max(self.newest_model, (role in _CALLS, start, model))
         if span.platform:
-            self.newest_source = max(self.newest_source, (span.start_ns, span.platform))
-        if span.kind is Kind.AGENT and span.final_status:
-            self.agent_end = max(self.agent_end, (span.start_ns, span.final_status))
+            self.newest_source = max(self.newest_source, (start, span.platform))
+        if span.final_status and span.kind is Kind.AGENT:
+            self.agent_end = max(self.agent_end, (start, span.final_status))
 
     def add(self, other: Totals) -> None:
         self.spans += other.spans
@@ -142,7 +145,7 @@ class Turn:
 
 
 def is_command(span: Span) -> bool:
-    return span.role is Role.TOOL and span.tool in COMMAND_TOOLS
+    return span.role is _TOOL and span.tool in COMMAND_TOOLS
 
 
 @dataclass(slots=True)
@@ -195,25 +198,40 @@ def read_trace(tree: TraceTree) -> TraceView:
     turns = _turns(tree)
     sessions: dict[str, Totals] = {}
     for turn in turns:
-        _sum_up(turn, sessions)
-        _describe(turn)
-    if len(turns) == 1 and len(sessions) == 1:
-        sessions = dict.fromkeys(sessions, turns[0].totals)  # the same sums
+        nodes = list(members(turn))
+        _sum_up(turn, nodes, sessions)
+        _describe(turn, [node.span for node in nodes if node.span is not None])
     return TraceView(turns, sessions, tree.nodes)
 
 
-def _sum_up(turn: Turn, sessions: dict[str, Totals]) -> None:
-    """Take all of a turn into its sums and those of the sessions."""
-    for node in members(turn):
+def _sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
+    """Take all of a turn into its sums and those of the sessions: one object where they are the same."""
+    shares: dict[str, Totals] = {}
+    for node in nodes:
         node.within = turn
-        if node.span is not None:
-            turn.totals.take(node.span)
-            sessions.setdefault(node.owner or "", Totals()).take(node.span)
-    for node in counted(turn):
+        if (span := node.span) is not None:
+            owner = node.owner or ""
+            if (share := shares.get(owner)) is None:
+                share = shares[owner] = Totals()
+            share.take(span)
+    spent: dict[str, list[Span]] = {}
+    for node in innermost(nodes):
         assert node.span is not None
-        usage = Usage.of(node.span)
-        turn.totals.usage += usage
-        sessions[node.owner or ""].usage += usage
+        spent.setdefault(node.owner or "", []).append(node.span)
+    for owner, spans in spent.items():
+        shares[owner].usage = Usage.total(spans)
+    turn.totals = _sum(shares.values())
+    for owner, share in shares.items():
+        sessions[owner] = _sum([sessions[owner], share]) if owner in sessions else share
+
+
+def _sum(parts: Collection[Totals]) -> Totals:
+    if len(parts) == 1:
+        return next(iter(parts))
+    total = Totals()
+    for part in parts:
+        total.add(part)
+    return total
 
 
 def members(turn: Turn) -> Iterator[Node]:
@@ -222,7 +240,8 @@ def members(turn: Turn) -> Iterator[Node]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(child for child in reversed(node.children) if not is_turn(child))
+        if children := node.children:
+            stack += [child for child in reversed(children) if not child.turn]
 
 
 def is_turn(node: Node) -> bool:
@@ -244,7 +263,8 @@ def _find_turns(tree: TraceTree) -> None:
             starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
             node.turn = starts and not below_subagent
             below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
-        stack.extend((child, below_subagent, below_agent) for child in node.children)
+        if children := node.children:
+            stack += [(child, below_subagent, below_agent) for child in children]
 
 
 def _sessions(tree: TraceTree) -> None:
@@ -255,7 +275,9 @@ def _sessions(tree: TraceTree) -> None:
     order = [node for top in tree.ordered_tops() for node in top.walk()]
     for node in reversed(order):
         own = node.span.session if node.span is not None else None
-        below[node.span_id] = own or next((s for c in node.children if (s := below[c.span_id])), None)
+        if not own and (children := node.children):
+            own = next((session for child in children if (session := below[child.span_id])), None)
+        below[node.span_id] = own
     tops = [below[top.span_id] for top in tree.ordered_tops()]
     default = next((session for session in tops if session), f"trace-{tree.trace_id.hex()}")
     for node in order:
@@ -353,8 +375,8 @@ def innermost(nodes: Sequence[Node]) -> Iterator[Node]:
             inside.add(node.parent.span_id)
 
 
-def _describe(turn: Turn) -> None:
-    spans = [node.span for node in members(turn) if node.span is not None]
+def _describe(turn: Turn, spans: Sequence[Span]) -> None:
+    """Say what a turn is, by its spans, parents first."""
     if turn.node is None:
         turn.start_ns = turn.totals.first_ns
     own = [span for span in spans if span.session in (None, turn.session)]
@@ -366,7 +388,7 @@ def _describe(turn: Turn) -> None:
         _look_for_work(turn, spans)
 
 
-def _look_for_work(turn: Turn, spans: list[Span]) -> None:
+def _look_for_work(turn: Turn, spans: Sequence[Span]) -> None:
     """What a turn that is not over waits for, as far as its spans tell."""
     asking = [span for span in spans if span.running and span.role is Role.APPROVAL]
     turn.asking = min(asking, key=lambda span: span.start_ns, default=None)
