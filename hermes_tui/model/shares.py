@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 
 from hermes_tui.model.pairing import SpanKey
 from hermes_tui.model.span import Role, Span
-from hermes_tui.model.turns import TraceView, members
+from hermes_tui.model.turns import TraceView
 
 Placed = tuple[Span, SpanKey]
 """A span with the key of the turn that it is in."""
@@ -16,6 +16,7 @@ Stretch = tuple[int, int]
 """From when to when, both included."""
 
 
+_TOOL, _MODEL_CALL = Role.TOOL, Role.MODEL_CALL
 _KEPT = 2_000  # spans of traces that were read last
 
 
@@ -114,13 +115,12 @@ class _Trace:
         self.count = 0
         self.tools: dict[str, list[Placed]] = {}
         self.models: dict[str, list[Placed]] = {}
-        for turn in view.turns:
-            for node in members(turn):
-                if (span := node.span) is None or span.role not in (Role.TOOL, Role.MODEL_CALL):
-                    continue
-                session = node.owner or ""
-                into = self.tools if span.role is Role.TOOL else self.models
-                into.setdefault(session, []).append((span, turn.key))
+        for node in view.nodes.values():
+            if (span := node.span) is None or (turn := node.within) is None:
+                continue
+            if (role := span.role) is _TOOL or role is _MODEL_CALL:
+                into = self.tools if role is _TOOL else self.models
+                into.setdefault(node.owner or "", []).append((span, turn.key))
                 self.count += 1
         for session in {*self.tools, *self.models}:
             self.tools.setdefault(session, []).sort(key=by_start)
