@@ -34,13 +34,8 @@ class Block(NamedTuple):
     bits: bytes = b""
 
 
-class Before(NamedTuple, Generic[M]):
-    """A turn as it was, its mark and its block."""
-
-    turn: JoinedTurn
-    mark: M
-    block: Block
-
+Before = tuple[JoinedTurn, M, Block]
+"""A turn as it was, its mark and its block."""
 
 Build = Callable[[int, JoinedTurn, Before[M] | None], Block]
 """(place, turn, what there was of it) → its block."""
@@ -147,7 +142,7 @@ class Blocks(Generic[M]):
         known = self._made.get(key)
         stale = known is None or known[0] is not turn or known[1] != mark
         if stale:
-            before = Before(*known, self._blocks[key]) if known is not None else None
+            before = (*known, self._blocks[key]) if known is not None else None
             self._drop(key)
             self._making += 1
             self._made[key] = turn, mark

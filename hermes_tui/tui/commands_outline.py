@@ -21,6 +21,7 @@ from hermes_tui.tui.standin_rows import call_row, command_row
 _FEW = 64  # keys that are looked for one by one
 _NO_NAMES: Mapping[RowKey, RowKey] = MappingProxyType({})
 _NO_ROWS: Mapping[int, Row] = MappingProxyType({})
+_EMPTY = Block([], _NO_NAMES)
 _REMARKED: tuple[object, ...] = ()
 """The mark of turns in which other calls are reviewed now."""
 
@@ -177,24 +178,15 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
 
     def _build(self, turn: JoinedTurn, before: Known | None) -> Block:
         """What each command is; of a turn that moves the rows, too. What rests is as it was `before`."""
-        commands = _commands(turn)
-        some = _commands(before.turn) if before is not None and before.mark != _REMARKED else []
-        same = [
-            at
-            for at, (item, old) in enumerate(zip(commands, some, strict=False))
-            if item is old and _rests(item)
-        ]
-        bits = dict.fromkeys(range(len(commands)), 0)
-        if before is not None:
-            bits.update((at, before.block.bits[at]) for at in same)
-        fresh = bits.keys() - same
-        bits.update((at, self._what(commands[at])) for at in fresh)
-        block = Block([], _NO_NAMES, len(commands), bytes(bits.values()))
+        was, mark, block = before or (turn, _REMARKED, _EMPTY)
+        commands, old = _commands(turn), _commands(was) if mark != _REMARKED else []
+        pairs = enumerate(zip(commands, old, strict=False))
+        same = {at for at, (item, known) in pairs if item is known and _rests(item)}
+        bits = bytes(block.bits[at] if at in same else self._what(each) for at, each in enumerate(commands))
         if turn_keys(turn)[0] not in self._watched:
-            return block
-        rows = before.block.rows if before is not None else []
-        known = {at: rows[at] for at in same} if rows else {}
-        return self._finish(turn, known)._replace(bits=block.bits)
+            return Block([], _NO_NAMES, len(bits), bits)
+        rows = {at: block.rows[at] for at in same} if block.rows else _NO_ROWS
+        return self._finish(turn, rows)._replace(bits=bits)
 
     def _finish(self, turn: JoinedTurn, known: Mapping[int, Row] = _NO_ROWS) -> Block:
         """`known` are rows by their places."""
