@@ -91,8 +91,9 @@ def test_one_more_span_makes_its_own_row_and_call(size: int, monkeypatch: pytest
 
 
 def test_a_call_that_failed_is_seen_as_made_again_when_it_is() -> None:
-    failed = replace(_step(2), status=Status.ERROR, error="overloaded", revision=2)
-    spans = [agent_span(0, end_ns=0), _step(2), failed, _step(3), _step(4)]
+    call = replace(_step(2), revision=1)
+    failed = replace(call, status=Status.ERROR, error="overloaded", revision=2)
+    spans = [agent_span(0, end_ns=0), call, failed, _step(3), _step(4)]
     shown = ShownSession("s", UNICODE)
     for come in range(1, len(spans) + 1):
         shown.add(spans[:come])
