@@ -90,16 +90,22 @@ def test_one_more_span_makes_its_own_row_and_call(size: int, monkeypatch: pytest
     assert [row.value for row in rows_of(shown.commands)].count("✗ 3") == 1
 
 
-def test_a_call_that_failed_is_seen_as_made_again_when_it_is() -> None:
+def test_a_row_follows_its_span_and_what_comes_after_it() -> None:
+    """A call gets another version, fails, and is made again once the user has allowed something."""
     call = replace(_step(2), revision=1)
-    failed = replace(call, status=Status.ERROR, error="overloaded", revision=2)
-    spans = [agent_span(0, end_ns=0), call, failed, _step(3), _step(4)]
+    other = replace(call, model="other", revision=2)
+    failed = replace(call, status=Status.ERROR, error="overloaded", revision=3)
+    asking = make_span(9, parent=0, name="approval.x", role=Role.APPROVAL, start_ns=call.end_ns, end_ns=0)
+    spans = [agent_span(0, end_ns=0), asking, call, other, failed, _step(4)]
     shown = ShownSession("s", UNICODE)
+    seen = []
     for come in range(1, len(spans) + 1):
         shown.add(spans[:come])
         shown.refresh(_END)
         check_like_new(shown, spans[:come], _END)
-    assert f"{UNICODE.bad} {UNICODE.retry}" in {row.value for row in rows_of(shown.tree)}
+        seen += [(row.text, row.value) for row in rows_of(shown.tree) if row.key[1] == call.span_id]
+    retried = ("m overloaded", f"{UNICODE.bad} {UNICODE.retry}")
+    assert seen == [("m", ""), ("other", ""), ("m overloaded", UNICODE.bad), retried]
 
 
 _END = SECOND * 1_100
