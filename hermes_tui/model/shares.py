@@ -80,6 +80,8 @@ class Shares:
         found = [self._trace(name) for name in traces if self._has(name, session)]
         tools = [each for trace in found for each in cut_out(trace.tools[session], 0, until, by_start)]
         models = [each for trace in found for each in cut_out(trace.models[session], 0, until, by_end)]
+        if len(found) == 1:
+            return tools, models
         return sorted(tools, key=by_start), sorted(models, key=by_end)
 
     def _has(self, trace_id: bytes, session: str) -> bool:

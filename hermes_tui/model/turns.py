@@ -7,7 +7,7 @@ come. Spans whose parent never came are given to the turn they belong to by sess
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TypeVar
@@ -16,13 +16,12 @@ from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Delivery, Kind, Role, Span, Status
 from hermes_tui.model.tree import Node, TraceTree
 from hermes_tui.model.usage import NOTHING, Usage, says_usage
+from hermes_tui.model.verdicts import describe
 
 _T = TypeVar("_T")
 
 SILENCE_S = 15 * 60
 """A turn whose root never came and that was silent this long no longer counts as running."""
-
-_SAME_NS = NANOSECONDS // 10  # a tool's span does not begin earlier than this before its model call's ends
 
 _TOOL, _ERROR, _CALLS = Role.TOOL, Status.ERROR, (Role.MODEL_CALL, Role.WRAPPER)
 
@@ -200,7 +199,7 @@ def read_trace(tree: TraceTree) -> TraceView:
     for turn in turns:
         nodes = list(members(turn))
         _sum_up(turn, nodes, sessions)
-        _describe(turn, [node.span for node in nodes if node.span is not None])
+        describe(turn, [node.span for node in nodes if node.span is not None])
     return TraceView(turns, sessions, tree.nodes)
 
 
@@ -253,18 +252,19 @@ def is_turn(node: Node) -> bool:
 
 def _find_turns(tree: TraceTree) -> None:
     """Decide `Node.turn` everywhere, from the tops down: asking each agent's ancestors would be quadratic."""
-    stack = [(top, False, False) for top in tree.tops.values()]
+    stack: list[tuple[Iterable[Node], bool, bool]] = [(tree.tops.values(), False, False)]
     while stack:
-        node, below_subagent, below_agent = stack.pop()
-        span = node.span
-        node.turn = False
-        if span is not None:
-            below_subagent = below_subagent or span.role is Role.SUBAGENT or span.platform == "subagent"
-            starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
-            node.turn = starts and not below_subagent
-            below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
-        if children := node.children:
-            stack += [(child, below_subagent, below_agent) for child in children]
+        nodes, in_subagent, in_agent = stack.pop()
+        for node in nodes:
+            below_subagent, below_agent, span = in_subagent, in_agent, node.span
+            node.turn = False
+            if span is not None:
+                below_subagent = below_subagent or span.role is Role.SUBAGENT or span.platform == "subagent"
+                starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
+                node.turn = starts and not below_subagent
+                below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
+            if children := node.children:
+                stack.append((children, below_subagent, below_agent))
 
 
 def _sessions(tree: TraceTree) -> None:
@@ -373,70 +373,3 @@ def innermost(nodes: Sequence[Node]) -> Iterator[Node]:
             yield node
         if (counts or node.span_id in inside) and node.parent is not None:
             inside.add(node.parent.span_id)
-
-
-def _describe(turn: Turn, spans: Sequence[Span]) -> None:
-    """Say what a turn is, by its spans, parents first."""
-    if turn.node is None:
-        turn.start_ns = turn.totals.first_ns
-    own = [span for span in spans if span.session in (None, turn.session)]
-    asked = [span for span in own if span.prompt and span.role is not Role.SUBAGENT]
-    turn.prompt = next((span.prompt for span in asked), None)
-    turn.review = any(span.review for span in asked)
-    turn.verdict = _verdict(turn, own)
-    if turn.verdict in ("erring", "open"):
-        _look_for_work(turn, spans)
-
-
-def _look_for_work(turn: Turn, spans: Sequence[Span]) -> None:
-    """What a turn that is not over waits for, as far as its spans tell."""
-    asking = [span for span in spans if span.running and span.role is Role.APPROVAL]
-    turn.asking = min(asking, key=lambda span: span.start_ns, default=None)
-    calls = [span for span in spans if span.role is Role.MODEL_CALL and span.session in (None, turn.session)]
-    begun = [span.start_ns for span in calls if span.running]
-    ends = [span.end_ns for span in spans if not span.running]
-    turn.quiet_ns = max(begun or ends or [turn.start_ns])
-    last = max(calls, key=lambda span: span.end_ns, default=None)
-    if begun or last is None or last.status is Status.ERROR:
-        return
-    since = [
-        span for span in spans
-        if span.role is Role.TOOL and span.start_ns >= last.end_ns - _SAME_NS
-        and span.session in (None, turn.session)
-    ]  # fmt: skip
-    turn.untold = max(0, (last.tool_calls or 0) - len(since))
-
-
-TURN_ENDS = {
-    "completed": "completed",
-    "interrupted": "interrupted",
-    "failed": "failed",
-    "timed_out": "failed",
-}
-
-
-def _verdict(turn: Turn, spans: list[Span]) -> str:
-    """How the turn ended: completed, interrupted, failed; erring or open when its root is not there.
-
-    A root that the process closed on exit says `finalized` and OK whatever happened, so then (and
-    for emitters that say nothing) the children judge.
-    """
-    calls = [span for span in spans if span.role is Role.MODEL_CALL]
-    last = max(calls, key=lambda span: span.start_ns, default=None)
-    erring = last is not None and last.status is Status.ERROR
-    root = turn.span
-    if root is None or root.running:
-        return "erring" if erring else "open"
-    if (said := TURN_ENDS.get(root.final_status or "")) is not None:
-        return said
-    if erring or root.status is Status.ERROR or root.final_status == "incomplete":
-        return "failed"
-    if root.final_status == "finalized" and not _answered(last):
-        return "interrupted"
-    return "completed"
-
-
-def _answered(call: Span | None) -> bool:
-    if call is None or call.status is Status.UNSET:
-        return False
-    return call.finish_reason == "stop" or (call.finish_reason is None and not call.tool_calls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -132,7 +132,8 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
     work.steps = [(step, homes.get(step.also) if step.also is not None else None) for step in steps]
     known = work.made
     made: dict[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = {}
-    items: list[tuple[Item, SpanKey | None]] = []
+    items: list[Item] = []
+    places: list[SpanKey | None] = []
     for number, ask in enumerate(asks):
         span, home = tools[pairs[number]] if number in pairs else (None, None)
         if home is None and ask.asked_by is not None:
@@ -141,16 +142,16 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
         before = known.get(ask.key)
         item = before[1] if before is not None and _same(before[0], parts) else _asked(session, ask, span)
         made[ask.key] = parts, item
-        items.append((item, home))
+        items.append(item)
+        places.append(home)
     taken = set(pairs.values())
-    alone = {} if work.under else {id(each.span): each for each in work.items if each.sources is _ALONE}
-    items += [
-        (alone.get(id(span)) or _unasked(session, span), home)
-        for at, (span, home) in enumerate(tools) if at not in taken
-    ]  # fmt: skip
-    if len(items) > len(asks):
-        items.sort(key=lambda pair: pair[0].asked_ns or pair[0].start_ns)
-    work.items, work.places = [item for item, _ in items], [home for _, home in items]
+    rest = [each for at, each in enumerate(tools) if at not in taken] if taken else tools
+    items += _alone(work, [span for span, _ in rest])
+    places += [home for _, home in rest]
+    if asks and rest:
+        order = sorted(range(len(items)), key=lambda at: items[at].asked_ns or items[at].start_ns)
+        items, places = [items[at] for at in order], [places[at] for at in order]
+    work.items, work.places = items, places
     work.homes = tuple(dict.fromkeys(home for _, home in (*tools, *models)))
     work.made = made or _NOTHING
     under, work.under = work.under, None
@@ -212,6 +213,12 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
         answered_by=ask.answered_by,
         dropped=(ask.dropped and span is None) or None,
     )
+
+
+def _alone(work: Work, spans: Iterable[Span]) -> Iterator[Item]:
+    """Tool spans that nobody is known to have asked for, as calls: those of before, where there are."""
+    before = {} if work.under else {id(each.span): each for each in work.items if each.sources is _ALONE}
+    return (before.get(id(span)) or _unasked(work.session, span) for span in spans)
 
 
 def _unasked(session: str, span: Span) -> Item:
