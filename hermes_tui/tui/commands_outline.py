@@ -14,7 +14,17 @@ from hermes_tui.model.span import Outcome
 from hermes_tui.tui.blocks import Before, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
-from hermes_tui.tui.review import FAILED, FLAGGED, LONG, LONG_NS, UNREVIEWED, Review, failed, names_of
+from hermes_tui.tui.review import (
+    FAILED,
+    FLAGGED,
+    LONG,
+    LONG_NS,
+    UNREVIEWED,
+    Review,
+    failed,
+    folders,
+    names_of,
+)
 from hermes_tui.tui.rows import Row, RowKey, call_key, item_key, turn_keys
 from hermes_tui.tui.standin_rows import call_row, command_row
 
@@ -42,6 +52,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
         self.failed = 0
         """How many of the commands failed."""
         self._moment = Moment(0)
+        self._folders: object = ()
         self._bit = 0
         self._passed: dict[RowKey, int] = {}  # how many of a turn's commands the filter lets through
         self._seen_ends: list[int] = []
@@ -79,8 +90,8 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
 
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
-        lead = lead_of(turns)
-        self._moment = moment
+        lead, there = lead_of(turns), folders(moment)
+        moved, self._folders, self._moment = self._folders != there, there, moment
 
         def mark(_: int, turn: JoinedTurn) -> tuple[object, ...]:
             status = moment.status(turn, lead)
@@ -91,7 +102,7 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             return status, moment.pulse(turn, running=running), late
 
         def build(_: int, turn: JoinedTurn, before: Known | None) -> Block:
-            block = self._build(turn, before)
+            block = self._build(turn, None if moved else before)
             self.failed += _count(block.bits, FAILED)
             return block
 

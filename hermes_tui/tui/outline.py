@@ -18,7 +18,7 @@ from hermes_tui.tui.blocks import MANY, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, nature_of, sift
-from hermes_tui.tui.review import flagged
+from hermes_tui.tui.review import flagged, folders
 from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, node_row, turn_keys, turn_row
 from hermes_tui.tui.standin_rows import WAITING, stand_in_row
 from hermes_tui.tui.standins import StandIn, standing
@@ -65,12 +65,16 @@ class TreeOutline(Blocks[Mark]):
         self._generation = 0
         self._moment = Moment(0)
         self._drawn: dict[RowKey, dict[RowKey, Drawn]] = {}  # of turns that move
+        self._folders: object = ()
         self._contents: dict[object, tuple[JoinedTurn, Contents]] = {}
 
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
         count, lead = len(turns), lead_of(turns)
         self._moment = moment
+        if self._folders != (there := folders(moment)):
+            self._folders = there
+            self._drawn.clear()
         newest_first = turns[::-1]
         self._numbers: Sequence[int] = range(count, 0, -1)
         if self.filter.wants:

@@ -9,6 +9,7 @@ from hermes_tui.model.flags import Flags
 from hermes_tui.model.joined import Item
 from hermes_tui.model.span import FAILURES, NANOSECONDS
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, RowKey, call_key
 
 LONG_NS = 10 * NANOSECONDS
@@ -99,6 +100,12 @@ def names_of(item: Item) -> tuple[RowKey, ...]:
 def failed(item: Item) -> bool:
     """Whether a command failed, was blocked, or ran out of time."""
     return item.outcome in FAILURES
+
+
+def folders(moment: Moment) -> tuple[tuple[str, str | None], ...]:
+    """Where the sessions of a moment work: what flags depend on beside their commands."""
+    parts = (moment.live.session(name) for name in moment.doings)
+    return tuple((part.id, part.row.cwd) for part in parts if part is not None and part.row is not None)
 
 
 def flagged(row: Row, whys: Sequence[str], glyphs: Glyphs) -> Row:

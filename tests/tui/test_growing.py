@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hermes_tui.model import works
+from hermes_tui.model.live import Live
 from hermes_tui.model.span import Delivery, Kind, Role, Span, Status
+from hermes_tui.model.state_rows import SessionRow
 from hermes_tui.tui import commands_outline, outline
 from hermes_tui.tui.glyphs import UNICODE
 from hermes_tui.tui.nature import FILTERS
@@ -106,6 +108,20 @@ def test_a_row_follows_its_span_and_what_comes_after_it() -> None:
         seen += [(row.text, row.value) for row in rows_of(shown.tree) if row.key[1] == call.span_id]
     retried = ("m overloaded", f"{UNICODE.bad} {UNICODE.retry}")
     assert seen == [("m", ""), ("other", ""), ("m overloaded", UNICODE.bad), retried]
+
+
+def test_a_flag_comes_when_it_is_known_where_the_session_works() -> None:
+    live = Live()
+    shown = ShownSession("s", UNICODE, live)
+    shown.add([agent_span(0, end_ns=0), command(1, parent=0, command="echo x > /somewhere/y")])
+    shown.refresh(_END)
+    assert [row.note for row in (*rows_of(shown.tree)[1:2], *rows_of(shown.commands))] == ["", ""]
+    live.take([SessionRow("home", 1, "s", cwd="/srv")])
+    shown.add([_step(3)])
+    shown.refresh(_END)
+    notes = [(row.text, row.note) for row in (*rows_of(shown.tree), *rows_of(shown.commands))]
+    assert [note for text, note in notes if text.endswith("/y")] == [UNICODE.flag, UNICODE.flag]
+    assert [note for text, note in notes if text == "echo 3"] == ["", ""]
 
 
 _END = SECOND * 1_100
