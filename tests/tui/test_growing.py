@@ -113,7 +113,12 @@ def test_a_row_follows_its_span_and_what_comes_after_it() -> None:
 def test_a_flag_comes_when_it_is_known_where_the_session_works() -> None:
     live = Live()
     shown = ShownSession("s", UNICODE, live)
-    shown.add([agent_span(0, end_ns=0), command(1, parent=0, command="echo x > /somewhere/y")])
+    shown.add(
+        [
+            agent_span(0, end_ns=0),
+            command(1, parent=0, command="echo x > /somewhere/y", start_ns=SECOND * 1_000),
+        ]
+    )
     shown.refresh(_END)
     assert [row.note for row in (*rows_of(shown.tree)[1:2], *rows_of(shown.commands))] == ["", ""]
     live.take([SessionRow("home", 1, "s", cwd="/srv")])
