@@ -3,9 +3,10 @@
 Runs the real pane in a pseudo-terminal on a journal with few and on one with many spans, and prints
 for each: first paint, key to paint, the same of a jump to the next command (in turns that are folded) and
 of unfolding all turns, arriving span to paint (from its commit in the journal to its text on the screen)
-and resident memory; then the ratios many/few of this run.
+and resident memory; then the ratios many/few of this run. Last, what one more span of the turn that runs
+costs when the turn has that many already: CPU from the span to all rows, without the drawing.
 
-    python benchmarks/pane.py [--few 1000] [--many 50000] [--rounds 30] [--json]
+    python benchmarks/pane.py [--few 1000] [--many 50000] [--rounds 30] [--growing 200,2000,20000] [--json]
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Envelope, Writer
 from hermes_tui.otlp.codec import PROTOBUF, Request
+from hermes_tui.tui.glyphs import UNICODE
+from hermes_tui.tui.shown import ShownSession
 
 STEPS = 7  # model calls and commands in a turn: 16 spans
 PANE = """
@@ -77,10 +80,11 @@ class Traffic:
         self._span(spans, trace, b"", "agent", "AGENT", begin, end, span_id=root, **final)
         return bytes(request.SerializeToString())
 
-    def arrival(self, text: str, trace: bytes, parent: bytes) -> bytes:
-        """One command's span of a turn that is under way."""
+    def arrival(self, trace: bytes, parent: bytes, *texts: str) -> bytes:
+        """Spans of commands of a turn that is under way."""
         request, spans = self._request()
-        self.command(spans, trace, parent, text, time.time_ns() // 10**6 - 50)
+        for text in texts:
+            self.command(spans, trace, parent, text, time.time_ns() // 10**6 - 50)
         return bytes(request.SerializeToString())
 
     def command(self, spans: Any, trace: bytes, parent: bytes, text: str, at_ms: int) -> None:
@@ -223,13 +227,44 @@ def run(terminal: Terminal, writer: Writer, traffic: Traffic, figures: Figures, 
     trace, parent = os.urandom(16), os.urandom(8)
     for number in range(rounds):
         text = f"arrival-{number:04}-of-{figures.spans}"
-        append(writer, traffic.arrival(f"echo {text}", trace, parent))
+        append(writer, traffic.arrival(trace, parent, f"echo {text}"))
         begin = time.perf_counter()
         terminal.seen = b""
         figures.arrival.append(terminal.wait_for(text.encode()) - begin)
         while terminal.read(0.03):  # let the frame end
             pass
     figures.memory = psutil.Process(terminal.process.pid).memory_info().rss
+
+
+def growing(spans: int, rounds: int = 12) -> float:
+    """Milliseconds of CPU for one more span in a turn of that many, the median."""
+    trace, parent = os.urandom(16), os.urandom(8)
+    with tempfile.TemporaryDirectory(prefix="pane-bench-") as folder:
+        state = StateDir(Path(folder))
+        writer = Writer(state, synchronous="OFF")
+        traffic = Traffic("20261123_100000_bench0")
+        shown = ShownSession(traffic.session, UNICODE)
+        texts = [f"echo {number}" for number in range(spans)]
+        for at in range(0, spans, 500):
+            append(writer, traffic.arrival(trace, parent, *texts[at : at + 500]))
+        taken = []
+        with Reader(state.journal) as reader:
+            while reader.indexed()[0] != reader.indexed()[1]:
+                time.sleep(0.05)
+            shown.add(span for page in reader.spans_of([trace]) for span in page)
+            shown.refresh(time.time_ns())
+            revision = reader.revision()
+            for number in range(rounds):
+                append(writer, traffic.arrival(trace, parent, f"echo more {number}"))
+                while not (more := reader.tail(revision)):
+                    time.sleep(0.005)
+                revision = more[-1].revision
+                begin = time.process_time()
+                shown.add(more)
+                shown.refresh(time.time_ns())
+                taken.append(time.process_time() - begin)
+        writer.close()
+    return statistics.median(taken) * 1e3
 
 
 def main() -> None:
@@ -239,19 +274,23 @@ def main() -> None:
     parser.add_argument("--few", type=int, default=1_000)
     parser.add_argument("--many", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--growing", default="200,2000,20000", help="sizes of a turn; empty: none")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     compiled()
     few = measure(options.few, options.rounds).row()
     many = measure(options.many, options.rounds).row()
     ratios = {name: many[name] / few[name] for name in few if few[name]}
+    grown = {size: growing(int(size)) for size in options.growing.split(",") if size}
     if options.json:
-        print(json.dumps({"few": few, "many": many, "ratios": ratios}))
+        print(json.dumps({"few": few, "many": many, "ratios": ratios, "growing_cpu_ms": grown}))
         return
     print(f"{'':18} {options.few:>12,} {options.many:>12,} {'ratio':>8}")
     for name in few:
         if name != "spans":
             print(f"{name:18} {few[name]:12.1f} {many[name]:12.1f} {ratios[name]:8.2f}")
+    for size, took in grown.items():
+        print(f"one more span in a turn of {int(size):>7,}: {took:8.1f} ms of CPU")
 
 
 if __name__ == "__main__":

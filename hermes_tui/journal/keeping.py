@@ -241,7 +241,7 @@ class Owners:
             for spans in self._reader.spans_of([trace_id]):
                 for span in spans:
                     tree.add(span)
-            known = read_trace(tree).owners
+            known = dict(read_trace(tree).owners)  # without the spans
             while len(self._folded) >= _FOLDED:
                 del self._folded[next(iter(self._folded))]
             self._folded[trace_id] = known

@@ -285,13 +285,13 @@ class Reader:
 
     def _spans(self, where: str, parameters: Sequence[object]) -> list[Span]:
         rows = self._connection.execute(f"SELECT {_COLUMNS} FROM spans {where}", parameters).fetchall()
-        ids: dict[bytes, bytes] = {}
+        ids: dict[Any, Any] = {}
         return [_span(row, ids) for row in rows]
 
 
-def _span(row: tuple[Any, ...], ids: dict[bytes, bytes]) -> Span:
-    """`ids` are those met before: the same one is kept once, and texts that most spans share are, too. A
-    long session has 100,000 spans.
+def _span(row: tuple[Any, ...], ids: dict[Any, Any]) -> Span:
+    """`ids` are those met before, of spans and of requests: the same one is kept once, and texts that most
+    spans share are, too. A long session has 100,000 spans.
     """
     (revision, trace_id, span_id, parent_id, name, kind, role, status, start_ns, end_ns, delivery, request,
      position, encoded) = row  # fmt: skip
@@ -310,7 +310,7 @@ def _span(row: tuple[Any, ...], ids: dict[bytes, bytes]) -> Span:
         start_ns=start_ns,
         end_ns=end_ns,
         delivery=_DELIVERIES[delivery],
-        request=request,
+        request=ids.setdefault(request, request),
         position=position,
         revision=revision,
         **facts,

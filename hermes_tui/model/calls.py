@@ -36,7 +36,7 @@ def all_calls(
         begin = until
     for work, its_tools, its_models in works:
         join(work, its_tools, its_models)
-    return [item for work, _, _ in works for item, _ in work.items]
+    return [item for work, _, _ in works for item in work.items]
 
 
 class Recorded(NamedTuple):

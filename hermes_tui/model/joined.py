@@ -75,7 +75,7 @@ class Joined:
         self._oldest: dict[str, int] = {}
         self._family: dict[str, tuple[str | None, int]] = {}
         self._aboves: dict[tuple[str, AnyTurnKey], TurnKey | None] = {}
-        self._placed: dict[tuple[str, AnyTurnKey], set[AnyTurnKey]] = {}
+        self._placed: dict[tuple[str, AnyTurnKey], tuple[AnyTurnKey, ...]] = {}
         self._held: dict[AnyTurnKey, dict[tuple[str, AnyTurnKey], list[_Part]]] = {}
         self._drawn: dict[AnyTurnKey, JoinedTurn] = {}
 
@@ -177,14 +177,13 @@ class Joined:
         some = dirty if self._oldest.get(owner) == until else None
         self._oldest[owner] = until
         keys = {key for key, work in works.items() if work.live is None and (some is None or key[0] in some)}
-        for key in keys:
-            del works[key]
+        before = {key: works.pop(key) for key in keys}
         by_home: dict[SpanKey, tuple[list[Placed], list[Placed]]] = {}
         for number, each in enumerate(self._shares.before(owner, until, some)):
             for placed in each:
                 by_home.setdefault(placed[1], ([], []))[number].append(placed)
         for home, (tools, models) in by_home.items():
-            work = works[home] = Work(owner, None)
+            work = works[home] = before.get(home) or Work(owner, None)
             join(work, tools, models)
         return {*keys, *by_home}
 
@@ -208,13 +207,13 @@ class Joined:
     def _place(self, owner: str, key: AnyTurnKey, parts: Mapping[str, LiveSession]) -> set[AnyTurnKey]:
         """Put the calls of one work into their turns; the turns that this concerns."""
         name = (owner, key)
-        before = self._placed.pop(name, set())
+        before = self._placed.pop(name, ())
         for place in before:
             del self._held[place][name]
         work = self._works.get(owner, {}).get(key)
         if work is None:
             self._aboves.pop(name, None)
-            return before
+            return set(before)
         above = self._above(owner, parts)
         if owner != self.session:
             self._aboves[name] = above[1].key if above is not None else None
@@ -225,8 +224,8 @@ class Joined:
             if found is not None:
                 self._held.setdefault(found, {}).setdefault(name, []).append(part)
                 now.add(found)
-        self._placed[name] = now
-        return before | now
+        self._placed[name] = tuple(now)
+        return now.union(before)
 
     def _find(
         self, work: Work, asked_ns: int, home: SpanKey | None, above: tuple[CallKey | None, LiveTurn] | None
@@ -324,7 +323,7 @@ def _parts(work: Work, *, agent: bool) -> Iterator[tuple[_Part, int, SpanKey | N
         yield Agent(work.live.key, work.live.prompt, work.live.asked_ns, work.under), work.live.asked_ns, None
     for step, home in work.steps:
         yield step, step.live.at_ns, home
-    for item, home in work.items:
+    for item, home in zip(work.items, work.places, strict=True):
         yield item, item.asked_ns or item.start_ns, home
 
 

@@ -88,6 +88,8 @@ def gather(session: str, calls: Iterable[LiveCall], models: Sequence[Span]) -> l
 def pair(asks: Sequence[Ask], spans: Sequence[Span]) -> dict[int, int]:
     """Places of asks → places of their spans. The surest pairs first, each of both once."""
     pairs: dict[int, int] = {}
+    if not asks:
+        return pairs
     free = dict.fromkeys(range(len(spans)))
     for rank in range(4):
         left = [at for at in range(len(asks)) if at not in pairs]

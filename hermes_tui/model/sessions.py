@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import TraceTree
-from hermes_tui.model.turns import TURN_ENDS, Totals, TraceView, Turn, read_trace
+from hermes_tui.model.turns import Totals, TraceView, Turn, read_trace
+from hermes_tui.model.verdicts import TURN_ENDS
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 
+from hermes_tui.model.slim import slim
+
 NANOSECONDS = 1_000_000_000
 
 
@@ -71,7 +73,7 @@ class Outcome(StrEnum):
 FAILURES = frozenset({Outcome.FAILED, Outcome.TIMEOUT, Outcome.INTERRUPTED, Outcome.BLOCKED})
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, init=False)
 class Facts:
     """What a span's attributes say, in this program's words; None and "" mean: not said.
 
@@ -79,6 +81,8 @@ class Facts:
     `call_id` is the model's own id of a tool call. A model call may say which tools it asked for (`calls`:
     id, name, arguments) and what the ones before answered (`results`: id, shortened result).
     """
+
+    __slots__ = ()
 
     session: str | None = None
     model: str | None = None
@@ -109,13 +113,16 @@ class Facts:
     results: list[list[str]] | None = None
 
 
-@dataclass(slots=True)
+@slim
+@dataclass(eq=False)
 class Span(Facts):
     """One span. Times are nanoseconds since the epoch; `end_ns` 0 means it is still running.
 
     `trace_id` has 16 bytes, `span_id` 8, `parent_id` 8 or none. `request` and `position` say where
     in the journal its original bytes are, `revision` when its row last changed there.
     """
+
+    __slots__ = ()
 
     trace_id: bytes = b""
     span_id: bytes = b""

@@ -145,14 +145,14 @@ def read_part(view: TraceView, session: str) -> Part:
 
     Of its own turns everything counts, subagents too; of another session's turns what is the session's.
     """
-    reading = _Reading(view.owners, session)
+    reading = _Reading(session)
     turns = []
     for turn in view.turns:
         nodes = list(members(turn))
         calls = list(innermost(nodes))
         if turn.session != session:
-            calls = [node for node in calls if view.owners[node.span_id] == session]
-            nodes = [node for node in nodes if view.owners[node.span_id] == session]
+            calls = [node for node in calls if node.owner == session]
+            nodes = [node for node in nodes if node.owner == session]
         turns.append((turn.key, reading.spend(calls)))
         reading.time(nodes, turn.trace_id)
     return Part(
@@ -170,7 +170,7 @@ def read_part(view: TraceView, session: str) -> Part:
 class _Reading:
     """What is found in one trace while it is read."""
 
-    def __init__(self, owners: dict[bytes, str], session: str) -> None:
+    def __init__(self, session: str) -> None:
         self.own = Tally()
         self.below = Tally()
         self.models: dict[str, Tally] = {}
@@ -179,7 +179,6 @@ class _Reading:
         self.durations: tuple[defaultdict[str, list[int]], ...] = (
             defaultdict(list), defaultdict(list), defaultdict(list),
         )  # fmt: skip
-        self._owners = owners
         self._session = session
 
     def spend(self, nodes: Iterable[Node]) -> Tally:
@@ -188,7 +187,7 @@ class _Reading:
         for node in nodes:
             span = node.span
             assert span is not None
-            own = self._owners[node.span_id] == self._session
+            own = node.owner == self._session
             (self.own if own else self.below).take(span)
             total.take(span)
             model = span.model or ""

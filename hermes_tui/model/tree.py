@@ -8,8 +8,12 @@ a placeholder that the real span fills in place. What the tree means (turns, ses
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from hermes_tui.model.span import Kind, Role, Span
+
+if TYPE_CHECKING:
+    from hermes_tui.model.turns import Turn
 
 _NONE: list[Node] = []  # of all nodes without children; most are, and an empty list of their own has 56 bytes
 
@@ -17,7 +21,18 @@ _NONE: list[Node] = []  # of all nodes without children; most are, and an empty 
 class Node:
     """A place in the tree, with or without its span yet; `span` is None for a placeholder."""
 
-    __slots__ = ("_children", "_sorted", "cut", "home", "parent", "span", "span_id", "turn")
+    __slots__ = (
+        "_children",
+        "_sorted",
+        "cut",
+        "home",
+        "owner",
+        "parent",
+        "span",
+        "span_id",
+        "turn",
+        "within",
+    )
 
     def __init__(self, span_id: bytes) -> None:
         self.span_id = span_id
@@ -26,6 +41,8 @@ class Node:
         self.home: Node | None = None  # set by `turns.read_trace`: the subagent whose work this top is
         self.cut = False  # its parent link would close a circle
         self.turn = False  # it starts a turn; `turns.read_trace` decides
+        self.owner: str | None = None  # the session that it is of, and the turn that it is in; likewise
+        self.within: Turn | None = None
         self._children: list[Node] = _NONE
         self._sorted = True
 

@@ -7,18 +7,23 @@ come. Spans whose parent never came are given to the turn they belong to by sess
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TypeVar
 
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Delivery, Kind, Role, Span, Status
 from hermes_tui.model.tree import Node, TraceTree
 from hermes_tui.model.usage import NOTHING, Usage, says_usage
+from hermes_tui.model.verdicts import describe
+
+_T = TypeVar("_T")
 
 SILENCE_S = 15 * 60
 """A turn whose root never came and that was silent this long no longer counts as running."""
 
-_SAME_NS = NANOSECONDS // 10  # a tool's span does not begin earlier than this before its model call's ends
+_TOOL, _ERROR, _CALLS = Role.TOOL, Status.ERROR, (Role.MODEL_CALL, Role.WRAPPER)
 
 ERROR_SILENCE_S = 120
 """The same after a failed model call: Hermes retries within this time or gives up."""
@@ -52,24 +57,25 @@ class Totals:
         return self.newest_source[1] or None
 
     def take(self, span: Span) -> None:
-        if span.running:
-            self.running_spans += 1
-        else:
+        start, end, role, model = span.start_ns, span.end_ns, span.role, span.model
+        if end:
             self.spans += 1
             self.deliveries[span.delivery] += 1
-        if is_command(span):
+        else:
+            self.running_spans += 1
+        if role is _TOOL and span.tool in COMMAND_TOOLS:
             self.commands += 1
             self.failed_commands += span.outcome in FAILURES
-        self.errors += span.status is Status.ERROR
-        self.first_ns = min(self.first_ns or span.start_ns, span.start_ns)
-        self.last_ns = max(self.last_ns, span.end_ns, span.start_ns)
-        if span.model:
-            call = span.role in (Role.MODEL_CALL, Role.WRAPPER)
-            self.newest_model = max(self.newest_model, (call, span.start_ns, span.model))
+        self.errors += span.status is _ERROR
+        if not 0 < self.first_ns <= start:
+            self.first_ns = start
+        self.last_ns = max(self.last_ns, end, start)
+        if model:
+            self.newest_model = max(self.newest_model, (role in _CALLS, start, model))
         if span.platform:
-            self.newest_source = max(self.newest_source, (span.start_ns, span.platform))
-        if span.kind is Kind.AGENT and span.final_status:
-            self.agent_end = max(self.agent_end, (span.start_ns, span.final_status))
+            self.newest_source = max(self.newest_source, (start, span.platform))
+        if span.final_status and span.kind is Kind.AGENT:
+            self.agent_end = max(self.agent_end, (start, span.final_status))
 
     def add(self, other: Totals) -> None:
         self.spans += other.spans
@@ -138,39 +144,93 @@ class Turn:
 
 
 def is_command(span: Span) -> bool:
-    return span.role is Role.TOOL and span.tool in COMMAND_TOOLS
+    return span.role is _TOOL and span.tool in COMMAND_TOOLS
 
 
 @dataclass(slots=True)
 class TraceView:
-    """The turns of one trace and its share of every session it touches."""
+    """The turns of one trace and its share of every session it touches; what it read of each span is on the
+    node.
+    """
 
     turns: list[Turn]
     sessions: dict[str, Totals]
-    owners: dict[bytes, str]
-    turn_of: dict[bytes, Turn]
+    nodes: Mapping[bytes, Node]
+
+    @property
+    def owners(self) -> Mapping[bytes, str]:
+        """The session of each span."""
+        return _Read(self.nodes, attrgetter("owner"))
+
+    @property
+    def turn_of(self) -> Mapping[bytes, Turn]:
+        """The turn that each span is in."""
+        return _Read(self.nodes, attrgetter("within"))
+
+
+class _Read(Mapping[bytes, _T]):
+    """What was read of nodes, by span id: a dictionary of its own would take more memory than the nodes."""
+
+    __slots__ = ("_nodes", "_what")
+
+    def __init__(self, nodes: Mapping[bytes, Node], what: Callable[[Node], _T | None]) -> None:
+        self._nodes = nodes
+        self._what = what
+
+    def __getitem__(self, span_id: bytes) -> _T:
+        found = self._what(self._nodes[span_id])
+        if found is None:  # it came since
+            raise KeyError(span_id)
+        return found
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (span_id for span_id, node in self._nodes.items() if self._what(node) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def read_trace(tree: TraceTree) -> TraceView:
     """Turns, sessions and totals of one trace; work is linear in the trace's spans."""
-    owners = _sessions(tree)
+    _sessions(tree)
     _find_turns(tree)
-    turns = _turns(tree, owners)
+    turns = _turns(tree)
     sessions: dict[str, Totals] = {}
-    turn_of: dict[bytes, Turn] = {}
     for turn in turns:
-        for node in members(turn):
-            turn_of[node.span_id] = turn
-            if node.span is not None:
-                turn.totals.take(node.span)
-                sessions.setdefault(owners[node.span_id], Totals()).take(node.span)
-        for node in counted(turn):
-            assert node.span is not None
-            usage = Usage.of(node.span)
-            turn.totals.usage += usage
-            sessions[owners[node.span_id]].usage += usage
-        _describe(turn)
-    return TraceView(turns, sessions, owners, turn_of)
+        nodes = list(members(turn))
+        _sum_up(turn, nodes, sessions)
+        describe(turn, [node.span for node in nodes if node.span is not None])
+    return TraceView(turns, sessions, tree.nodes)
+
+
+def _sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
+    """Take all of a turn into its sums and those of the sessions: one object where they are the same."""
+    shares: dict[str, Totals] = {}
+    for node in nodes:
+        node.within = turn
+        if (span := node.span) is not None:
+            owner = node.owner or ""
+            if (share := shares.get(owner)) is None:
+                share = shares[owner] = Totals()
+            share.take(span)
+    spent: dict[str, list[Span]] = {}
+    for node in innermost(nodes):
+        assert node.span is not None
+        spent.setdefault(node.owner or "", []).append(node.span)
+    for owner, spans in spent.items():
+        shares[owner].usage = Usage.total(spans)
+    turn.totals = _sum(shares.values())
+    for owner, share in shares.items():
+        sessions[owner] = _sum([sessions[owner], share]) if owner in sessions else share
+
+
+def _sum(parts: Collection[Totals]) -> Totals:
+    if len(parts) == 1:
+        return next(iter(parts))
+    total = Totals()
+    for part in parts:
+        total.add(part)
+    return total
 
 
 def members(turn: Turn) -> Iterator[Node]:
@@ -179,7 +239,8 @@ def members(turn: Turn) -> Iterator[Node]:
     while stack:
         node = stack.pop()
         yield node
-        stack.extend(child for child in reversed(node.children) if not is_turn(child))
+        if children := node.children:
+            stack += [child for child in reversed(children) if not child.turn]
 
 
 def is_turn(node: Node) -> bool:
@@ -191,51 +252,55 @@ def is_turn(node: Node) -> bool:
 
 def _find_turns(tree: TraceTree) -> None:
     """Decide `Node.turn` everywhere, from the tops down: asking each agent's ancestors would be quadratic."""
-    stack = [(top, False, False) for top in tree.tops.values()]
+    stack: list[tuple[Iterable[Node], bool, bool]] = [(tree.tops.values(), False, False)]
     while stack:
-        node, below_subagent, below_agent = stack.pop()
-        span = node.span
-        node.turn = False
-        if span is not None:
-            below_subagent = below_subagent or span.role is Role.SUBAGENT or span.platform == "subagent"
-            starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
-            node.turn = starts and not below_subagent
-            below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
-        stack.extend((child, below_subagent, below_agent) for child in node.children)
+        nodes, in_subagent, in_agent = stack.pop()
+        for node in nodes:
+            below_subagent, below_agent, span = in_subagent, in_agent, node.span
+            node.turn = False
+            if span is not None:
+                below_subagent = below_subagent or span.role is Role.SUBAGENT or span.platform == "subagent"
+                starts = span.role is Role.TURN or (span.role is Role.AGENT and not below_agent)
+                node.turn = starts and not below_subagent
+                below_agent = below_agent or span.role in (Role.TURN, Role.AGENT)
+            if children := node.children:
+                stack.append((children, below_subagent, below_agent))
 
 
-def _sessions(tree: TraceTree) -> dict[bytes, str]:
-    """Each node's session: its own, else its nearest relative's, else the trace itself."""
+def _sessions(tree: TraceTree) -> None:
+    """Decide `Node.owner` everywhere, each node's session: its own, else its nearest relative's, else the
+    trace itself.
+    """
     below: dict[bytes, str | None] = {}
     order = [node for top in tree.ordered_tops() for node in top.walk()]
     for node in reversed(order):
         own = node.span.session if node.span is not None else None
-        below[node.span_id] = own or next((s for c in node.children if (s := below[c.span_id])), None)
+        if not own and (children := node.children):
+            own = next((session for child in children if (session := below[child.span_id])), None)
+        below[node.span_id] = own
     tops = [below[top.span_id] for top in tree.ordered_tops()]
     default = next((session for session in tops if session), f"trace-{tree.trace_id.hex()}")
-    owners: dict[bytes, str] = {}
     for node in order:
         own = node.span.session if node.span is not None else None
-        above = owners[node.parent.span_id] if node.parent is not None else None
-        owners[node.span_id] = own or above or below[node.span_id] or default
-    return owners
+        above = node.parent.owner if node.parent is not None else None
+        node.owner = own or above or below[node.span_id] or default
 
 
-def _turns(tree: TraceTree, owners: dict[bytes, str]) -> list[Turn]:
+def _turns(tree: TraceTree) -> list[Turn]:
     heads = sorted((n for n in tree.agents.values() if is_turn(n)), key=lambda n: (n.start_ns, n.span_id))
     turns = [
-        Turn(_key(tree, at), tree.trace_id, node, [node], owners[node.span_id], start_ns=node.start_ns)
+        Turn(_key(tree, at), tree.trace_id, node, [node], node.owner, start_ns=node.start_ns)
         for at, node in enumerate(heads)
     ]
     strays = [top for top in tree.ordered_tops() if not is_turn(top)]
     agents = sorted(tree.agents.values(), key=lambda n: (n.start_ns, n.span_id))
     late: Turn | None = None
     for top in strays:
-        holder, top.home = _holder(top, agents, turns, owners)
+        holder, top.home = _holder(top, agents, turns)
         if holder is None:
             if late is None:
                 key = _key(tree, len(turns))
-                late = Turn(key, tree.trace_id, None, session=owners[top.span_id], provisional=bool(turns))
+                late = Turn(key, tree.trace_id, None, session=top.owner, provisional=bool(turns))
             late.tops.append(top)
         else:
             holder.tops.append(top)
@@ -252,9 +317,7 @@ def _key(tree: TraceTree, number: int) -> tuple[bytes, bytes]:
     return tree.trace_id, number.to_bytes(4, "big") if number else b""
 
 
-def _holder(
-    top: Node, agents: list[Node], turns: list[Turn], owners: dict[bytes, str]
-) -> tuple[Turn | None, Node | None]:
+def _holder(top: Node, agents: list[Node], turns: list[Turn]) -> tuple[Turn | None, Node | None]:
     """The turn that a subtree without a known parent belongs to (None: it starts one of its own), and
     the subagent in that turn that it is the work of.
 
@@ -263,9 +326,9 @@ def _holder(
     """
     if not turns:
         return None, None
-    session, start = owners[top.span_id], top.start_ns
+    session, start = top.owner, top.start_ns
     for agent in reversed(agents):
-        if owners[agent.span_id] == session and agent.start_ns <= start and _covers(agent, start):
+        if agent.owner == session and agent.start_ns <= start and _covers(agent, start):
             # Only a subagent whose way up to a turn is known: two strays must not be each other's home.
             known = not agent.turn and _root(agent).turn
             return _turn_above(agent, turns), agent if known else None
@@ -310,70 +373,3 @@ def innermost(nodes: Sequence[Node]) -> Iterator[Node]:
             yield node
         if (counts or node.span_id in inside) and node.parent is not None:
             inside.add(node.parent.span_id)
-
-
-def _describe(turn: Turn) -> None:
-    spans = [node.span for node in members(turn) if node.span is not None]
-    if turn.node is None:
-        turn.start_ns = turn.totals.first_ns
-    own = [span for span in spans if span.session in (None, turn.session)]
-    asked = [span for span in own if span.prompt and span.role is not Role.SUBAGENT]
-    turn.prompt = next((span.prompt for span in asked), None)
-    turn.review = any(span.review for span in asked)
-    turn.verdict = _verdict(turn, own)
-    if turn.verdict in ("erring", "open"):
-        _look_for_work(turn, spans)
-
-
-def _look_for_work(turn: Turn, spans: list[Span]) -> None:
-    """What a turn that is not over waits for, as far as its spans tell."""
-    asking = [span for span in spans if span.running and span.role is Role.APPROVAL]
-    turn.asking = min(asking, key=lambda span: span.start_ns, default=None)
-    calls = [span for span in spans if span.role is Role.MODEL_CALL and span.session in (None, turn.session)]
-    begun = [span.start_ns for span in calls if span.running]
-    ends = [span.end_ns for span in spans if not span.running]
-    turn.quiet_ns = max(begun or ends or [turn.start_ns])
-    last = max(calls, key=lambda span: span.end_ns, default=None)
-    if begun or last is None or last.status is Status.ERROR:
-        return
-    since = [
-        span for span in spans
-        if span.role is Role.TOOL and span.start_ns >= last.end_ns - _SAME_NS
-        and span.session in (None, turn.session)
-    ]  # fmt: skip
-    turn.untold = max(0, (last.tool_calls or 0) - len(since))
-
-
-TURN_ENDS = {
-    "completed": "completed",
-    "interrupted": "interrupted",
-    "failed": "failed",
-    "timed_out": "failed",
-}
-
-
-def _verdict(turn: Turn, spans: list[Span]) -> str:
-    """How the turn ended: completed, interrupted, failed; erring or open when its root is not there.
-
-    A root that the process closed on exit says `finalized` and OK whatever happened, so then (and
-    for emitters that say nothing) the children judge.
-    """
-    calls = [span for span in spans if span.role is Role.MODEL_CALL]
-    last = max(calls, key=lambda span: span.start_ns, default=None)
-    erring = last is not None and last.status is Status.ERROR
-    root = turn.span
-    if root is None or root.running:
-        return "erring" if erring else "open"
-    if (said := TURN_ENDS.get(root.final_status or "")) is not None:
-        return said
-    if erring or root.status is Status.ERROR or root.final_status == "incomplete":
-        return "failed"
-    if root.final_status == "finalized" and not _answered(last):
-        return "interrupted"
-    return "completed"
-
-
-def _answered(call: Span | None) -> bool:
-    if call is None or call.status is Status.UNSET:
-        return False
-    return call.finish_reason == "stop" or (call.finish_reason is None and not call.tool_calls)

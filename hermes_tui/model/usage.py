@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 
@@ -27,9 +28,11 @@ class Usage:
         return self.input_tokens + self.output_tokens
 
     @classmethod
-    def of(cls, span: Span) -> Usage:
-        counts = {name: getattr(span, name) or 0 for name in _COUNTS}
-        return cls(**counts, cost=span.cost)
+    def total(cls, spans: Sequence[Span]) -> Usage:
+        """The sum over spans, in this order: that of costs depends on it."""
+        counts = {name: sum(getattr(span, name) or 0 for span in spans) for name in _COUNTS}
+        costs = [span.cost for span in spans if span.cost is not None]
+        return cls(**counts, cost=sum(costs) if costs else None)
 
     def __add__(self, other: Usage) -> Usage:
         if other is NOTHING:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from hermes_tui.model.live_turns import CallKey, LiveTurn
 from hermes_tui.model.live_turns import TurnKey as RecordKey
 from hermes_tui.model.pairing import Ask, SpanKey, gather, pair
 from hermes_tui.model.results import COMMAND_TOOLS, read_call
 from hermes_tui.model.shares import Placed
+from hermes_tui.model.slim import slim
 from hermes_tui.model.span import NANOSECONDS, Outcome, Span
 from hermes_tui.model.steps import Step, pair_steps
 from hermes_tui.model.turns import Turn
@@ -26,7 +29,8 @@ class Source(StrEnum):
     SPAN = "span"  # its own
 
 
-@dataclass(frozen=True, slots=True)
+@slim
+@dataclass(frozen=True, eq=False)
 class Item:
     """One tool call. `key` stays the same when its span comes; `also` is then the span's.
 
@@ -35,6 +39,8 @@ class Item:
     or in the model call's span `answered_by`. `end_ns` 0: nobody knows of an end; `dropped`: there will
     be no result. `under` is the call whose subagent made this one.
     """
+
+    __slots__ = ()
 
     key: CallKey | SpanKey
     session: str
@@ -93,22 +99,23 @@ class Agent:
 
 @dataclass(slots=True)
 class Work:
-    """The calls of a session about one prompt, and the model calls that Hermes noted, each with the key of
-    the turn that its span is in; and all turns there are spans of its time in.
+    """The calls of a session about one prompt, with the keys of the turns that their spans are in (`places`);
+    the model calls that Hermes noted, each with that key; and all turns there are spans of its time in.
     """
 
     session: str
     live: LiveTurn | None
-    items: list[tuple[Item, SpanKey | None]] = field(default_factory=list)
+    items: Sequence[Item] = ()
+    places: Sequence[SpanKey | None] = ()
     steps: list[tuple[Step, SpanKey | None]] = field(default_factory=list)
-    homes: set[SpanKey] = field(default_factory=set)
+    homes: Collection[SpanKey] = ()
     under: CallKey | SpanKey | None = None
-    made: dict[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = field(default_factory=dict)
+    made: Mapping[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = field(default_factory=dict)
 
     def hang(self, under: CallKey | SpanKey | None) -> None:
         """Say whose subagent made these calls."""
         if self.under != under:
-            self.items = [(replace(item, under=under), home) for item, home in self.items]
+            self.items = [replace(item, under=under) for item in self.items]
             self.under = under
 
 
@@ -123,8 +130,10 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
     homes = {span_key(span): home for span, home in models}
     steps = pair_steps(live, [span for span, _ in models]) if live is not None else []
     work.steps = [(step, homes.get(step.also) if step.also is not None else None) for step in steps]
-    known, work.made = work.made, {}
-    items: list[tuple[Item, SpanKey | None]] = []
+    known = work.made
+    made: dict[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = {}
+    items: list[Item] = []
+    places: list[SpanKey | None] = []
     for number, ask in enumerate(asks):
         span, home = tools[pairs[number]] if number in pairs else (None, None)
         if home is None and ask.asked_by is not None:
@@ -132,15 +141,24 @@ def join(work: Work, tools: list[Placed], models: list[Placed]) -> None:
         parts = (ask.live, span, ask.asked_by, ask.answered_by, ask.result, ask.dropped)
         before = known.get(ask.key)
         item = before[1] if before is not None and _same(before[0], parts) else _asked(session, ask, span)
-        work.made[ask.key] = parts, item
-        items.append((item, home))
+        made[ask.key] = parts, item
+        items.append(item)
+        places.append(home)
     taken = set(pairs.values())
-    items += [(_unasked(session, span), home) for at, (span, home) in enumerate(tools) if at not in taken]
-    if len(items) > len(asks):
-        items.sort(key=lambda pair: pair[0].asked_ns or pair[0].start_ns)
-    work.items, work.homes, under = items, {home for _, home in (*tools, *models)}, work.under
-    work.under = None
+    rest = [each for at, each in enumerate(tools) if at not in taken] if taken else tools
+    items += _alone(work, [span for span, _ in rest])
+    places += [home for _, home in rest]
+    if asks and rest:
+        order = sorted(range(len(items)), key=lambda at: items[at].asked_ns or items[at].start_ns)
+        items, places = [items[at] for at in order], [places[at] for at in order]
+    work.items, work.places = items, places
+    work.homes = tuple(dict.fromkeys(home for _, home in (*tools, *models)))
+    work.made = made or _NOTHING
+    under, work.under = work.under, None
     work.hang(under)
+
+
+_NOTHING: Mapping[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = {}
 
 
 def _same(before: tuple[object, ...], parts: tuple[object, ...]) -> bool:
@@ -161,6 +179,8 @@ _TOGETHER = {
 }
 """Who tells of a call: its records, the model call that asked, its span. A set of its own has 216 bytes."""
 
+_ALONE = _TOGETHER[False, False, True]
+
 
 def _asked(session: str, ask: Ask, span: Span | None) -> Item:
     """A call that somebody asked for, with its span when that has come."""
@@ -168,13 +188,13 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
     outcome, exit_code, source = _judge(ask, span)
     said = (None, None) if span is None else (_outcome(span), span.exit_code)
     result = live.result if live is not None and live.ended_ns else ask.result
-    return Item(
+    return _item(
         key=ask.key,
         also=span_key(span) if span is not None else None,
         session=session,
-        id=ask.id,
+        id=ask.id or None,
         tool=ask.tool,
-        arguments=ask.arguments,
+        arguments=ask.arguments or None,
         command=ask.command or (span.command if span is not None else None),
         target=ask.target or (span.target if span is not None else None),
         cwd=ask.cwd or (span.cwd if span is not None else None),
@@ -186,36 +206,47 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
         outcome=outcome,
         exit_code=exit_code,
         completed=source if source is not Source.SPAN and (outcome, exit_code) != said else None,
-        truncated=span is not None and span.truncated,
+        truncated=(span is not None and span.truncated) or None,
         full=_full(ask),
         result=result,
         asked_by=ask.asked_by,
         answered_by=ask.answered_by,
-        dropped=ask.dropped and span is None,
+        dropped=(ask.dropped and span is None) or None,
     )
+
+
+def _alone(work: Work, spans: Iterable[Span]) -> Iterator[Item]:
+    """Tool spans that nobody is known to have asked for, as calls: those of before, where there are."""
+    before = {} if work.under else {id(each.span): each for each in work.items if each.sources is _ALONE}
+    return (before.get(id(span)) or _unasked(work.session, span) for span in spans)
 
 
 def _unasked(session: str, span: Span) -> Item:
     """A tool span that nobody is known to have asked for."""
     key = span_key(span)
-    return Item(
+    return _item(
         key=key,
         also=key,
         session=session,
-        id=span.call_id or "",
+        id=span.call_id,
         tool=span.tool or span.name,
         command=span.command,
         target=span.target,
         cwd=span.cwd,
-        sources=_TOGETHER[False, False, True],
+        sources=_ALONE,
         asked_ns=0,
         start_ns=span.start_ns,
         end_ns=span.end_ns,
         span=span,
         outcome=_outcome(span),
         exit_code=span.exit_code,
-        truncated=span.truncated,
+        truncated=span.truncated or None,
     )
+
+
+def _item(**said: Any) -> Item:
+    """A call of which nothing is said that is not known: that takes no room."""
+    return Item(**{name: value for name, value in said.items() if value is not None})
 
 
 def _judge(ask: Ask, span: Span | None) -> tuple[Outcome | None, int | None, Source | None]:

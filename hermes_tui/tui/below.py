@@ -57,18 +57,17 @@ class Below:
     def walk(self, folded: Folds) -> Iterator[Spot]:
         """Parents first; iterative, so depth is no limit."""
         tops = self.tops()
-        stack = [(place, 1, mark) for place, mark in zip(reversed(tops), _retried(tops), strict=True)]
-        while stack:
-            place, depth, retried = stack.pop()
-            children = self.children(place)
-            key = self.key(place)
-            closed = bool(children) and folded(key, depth)
-            yield Spot(place, key, depth, bool(children), closed, retried)
-            if children and not closed:
-                marks = _retried(children)
-                stack += [
-                    (child, depth + 1, mark) for child, mark in zip(reversed(children), marks, strict=True)
-                ]
+        levels = [zip(tops, _retried(tops), strict=True)]
+        while levels:
+            for place, retried in levels[-1]:
+                depth, children, key = len(levels), self.children(place), self.key(place)
+                closed = bool(children) and folded(key, depth)
+                yield Spot(place, key, depth, bool(children), closed, retried)
+                if children and not closed:
+                    levels.append(zip(children, _retried(children), strict=True))
+                    break
+            else:
+                levels.pop()
 
     def tops(self) -> list[Place]:
         """The turn's own span is the turn's row and not drawn again."""
@@ -83,6 +82,12 @@ class Below:
     def children(self, place: Place) -> list[Place]:
         if isinstance(place, StandIn):
             return self._seen(place.children)
+        if (
+            not place.children
+            and place.span_id not in self._guests
+            and place.span_id not in self._stand.below
+        ):
+            return []
         return self._seen([*self._of(place), *self._stand.below.get(place.span_id, ())])
 
     def key(self, place: Place) -> RowKey:
@@ -114,7 +119,7 @@ class Below:
 
 
 def _retried(places: Sequence[Place]) -> list[bool]:
-    """Whether each is a model call that failed and was made again later; the last place first."""
+    """Whether each is a model call that failed and was made again later."""
     again = False
     marks = []
     for place in reversed(places):
@@ -122,6 +127,7 @@ def _retried(places: Sequence[Place]) -> list[bool]:
         call = span is not None and span.role is Role.MODEL_CALL
         marks.append(again and call and span is not None and span.status is Status.ERROR)
         again = again or call or (isinstance(place, StandIn) and _answers(place))
+    marks.reverse()
     return marks
 
 

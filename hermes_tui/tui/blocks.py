@@ -24,12 +24,21 @@ MANY = 32  # blocks that are made whole in one go
 
 class Block(NamedTuple):
     """The rows of a turn, and what they were called before: old key → key. `later` is how many rows
-    there will be once `Blocks._finish` makes them; then there are none yet.
+    there will be once `Blocks._finish` makes them; then there are none yet. `bits` say of each row what has
+    to be known without it.
     """
 
     rows: list[Row]
     names: Mapping[RowKey, RowKey]
     later: int = 0
+    bits: bytes = b""
+
+
+Before = tuple[JoinedTurn, M, Block]
+"""A turn as it was, its mark and its block."""
+
+Build = Callable[[int, JoinedTurn, Before[M] | None], Block]
+"""(place, turn, what there was of it) → its block."""
 
 
 class Blocks(Generic[M]):
@@ -101,7 +110,7 @@ class Blocks(Generic[M]):
         self,
         turns: Sequence[JoinedTurn],
         mark: Callable[[int, JoinedTurn], M],
-        build: Callable[[int, JoinedTurn], Block],
+        build: Build[M],
     ) -> None:
         """Take the blocks of `turns` in this order; build those that are new or whose mark changed.
 
@@ -128,18 +137,16 @@ class Blocks(Generic[M]):
             blocks = (self._blocks[key] for key in order)
             self._ends = list(accumulate(len(block.rows) + block.later for block in blocks))
 
-    def _refresh(
-        self, at: int, key: RowKey, turn: JoinedTurn, mark: M,
-        build: Callable[[int, JoinedTurn], Block],
-    ) -> bool:  # fmt: skip
+    def _refresh(self, at: int, key: RowKey, turn: JoinedTurn, mark: M, build: Build[M]) -> bool:
         """Make a turn's block anew if it has to be; whether it had to."""
         known = self._made.get(key)
         stale = known is None or known[0] is not turn or known[1] != mark
         if stale:
+            before = (*known, self._blocks[key]) if known is not None else None
             self._drop(key)
             self._making += 1
             self._made[key] = turn, mark
-            block = build(at, turn)
+            block = build(at, turn, before)
             self._keep(key, block)
             if any(row.since_ns for row in block.rows):
                 self._alive.add(key)
@@ -147,11 +154,15 @@ class Blocks(Generic[M]):
 
     def _keep(self, key: RowKey, block: Block) -> None:
         self._blocks[key] = block
+        self._name(key, block)
+        self.built += len(block.rows)
+
+    def _name(self, key: RowKey, block: Block) -> None:
+        """Note what `find` finds in a block."""
         if block.later:
             self._places[key] = key
         self._places.update((row.key, key) for row in block.rows)
         self._places.update((name, key) for name, now in block.names.items() if now in self._places)
-        self.built += len(block.rows)
 
     def _finish(self, turn: JoinedTurn) -> Block:
         """The rows that were left for `later`."""
@@ -162,11 +173,11 @@ class Blocks(Generic[M]):
         block = self._blocks[key]
         if block.later:
             self._looked[key] = block.later
-            block = self._finish(self._made[key][0])
+            block = self._finish(self._made[key][0])._replace(bits=block.bits)
             self._keep(key, block)
             while len(self._looked) > 1 and sum(self._looked.values()) > _KEPT:
                 oldest = next(iter(self._looked))
-                self._blocks[oldest] = Block([], self._blocks[oldest].names, self._looked.pop(oldest))
+                self._blocks[oldest] = self._blocks[oldest]._replace(rows=[], later=self._looked.pop(oldest))
         elif key in self._looked:
             self._looked[key] = self._looked.pop(key)
         return block

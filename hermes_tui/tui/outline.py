@@ -6,16 +6,19 @@ comes first, its rows below it in the order of time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from hermes_tui.model.joined import Item, JoinedTurn
-from hermes_tui.tui.below import Below
+from hermes_tui.model.span import Outcome, Span
+from hermes_tui.model.tree import Node
+from hermes_tui.tui.below import Below, Spot
 from hermes_tui.tui.blocks import MANY, Block, Blocks
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
 from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, nature_of, sift
-from hermes_tui.tui.review import flagged
+from hermes_tui.tui.review import flagged, folders
 from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, node_row, turn_keys, turn_row
 from hermes_tui.tui.standin_rows import WAITING, stand_in_row
 from hermes_tui.tui.standins import StandIn, standing
@@ -28,6 +31,18 @@ class Mark(NamedTuple):
     status: str
     generation: int
     pulse: tuple[object, ...]
+
+
+class Drawn(NamedTuple):
+    """The row of a span that has ended, and what it was made of."""
+
+    row: Row
+    span: Span
+    item: Item | None
+    retried: bool
+
+
+_NONE: Mapping[RowKey, Drawn] = MappingProxyType({})
 
 
 class TreeOutline(Blocks[Mark]):
@@ -49,12 +64,17 @@ class TreeOutline(Blocks[Mark]):
         self._held: set[RowKey] = set()
         self._generation = 0
         self._moment = Moment(0)
+        self._drawn: dict[RowKey, dict[RowKey, Drawn]] = {}  # of turns that move
+        self._folders: object = ()
         self._contents: dict[object, tuple[JoinedTurn, Contents]] = {}
 
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
         count, lead = len(turns), lead_of(turns)
         self._moment = moment
+        if self._folders != (there := folders(moment)):
+            self._folders = there
+            self._drawn.clear()
         newest_first = turns[::-1]
         self._numbers: Sequence[int] = range(count, 0, -1)
         if self.filter.wants:
@@ -75,7 +95,7 @@ class TreeOutline(Blocks[Mark]):
             pulse = moment.pulse(turn, running=running)
             return Mark(folded, status, self._generation, pulse)
 
-        def build(at: int, turn: JoinedTurn) -> Block:
+        def build(at: int, turn: JoinedTurn, _: object) -> Block:
             later = self._later(turn) if at and self._making > MANY else 0
             if later:
                 first, *before = turn_keys(turn)
@@ -83,6 +103,8 @@ class TreeOutline(Blocks[Mark]):
             return self._finish(turn)
 
         self._arrange(newest_first, mark, build)
+        for gone in self._drawn.keys() - self._watched:
+            del self._drawn[gone]
 
     def _first(self, block: int, row: Row) -> Row:
         return row._replace(glyph=str(self._numbers[block]))
@@ -268,16 +290,23 @@ class TreeOutline(Blocks[Mark]):
         head = head._replace(nature=ERROR if status == "failed" else 0)
         if folded:
             return Block([head], dict.fromkeys(before, first))
-        names, below = self._rows(turn, running=status == "running")
+        known = self._drawn.pop(first, {})
+        if first in self._watched:
+            self._drawn[first] = {}
+        names, below = self._rows(turn, running=status == "running", known=known)
         return Block([head, *(sift(below, self.filter.wants) if self.filter.wants else below)], names)
 
     def _rows(
-        self, turn: JoinedTurn, *, running: bool, unfolded: bool = False
+        self,
+        turn: JoinedTurn,
+        *,
+        running: bool,
+        unfolded: bool = False,
+        known: Mapping[RowKey, Drawn] = _NONE,
     ) -> tuple[dict[RowKey, RowKey], list[Row]]:
-        """What the rows below a turn were called before, and the rows."""
-        moment, glyphs = self._moment, self.glyphs
+        """What the rows below a turn were called before, and the rows; `known` are rows of before."""
         first, *before = turn_keys(turn)
-        stand = standing(turn, moment, running=running)
+        stand = standing(turn, self._moment, running=running)
         names = dict.fromkeys(before, first) | {old: new for new, old in stand.names.items()}
         level = self._levels.get(first)
 
@@ -285,22 +314,42 @@ class TreeOutline(Blocks[Mark]):
             known = key if key in self._folds else stand.names.get(key, key)
             return not unfolded and self._folds.get(known, level is not None and depth >= level)
 
+        drawn = None if unfolded else self._drawn.get(first)
         rows: list[Row] = []
         for spot in Below(turn, stand, raw=self.raw).walk(folded):
-            place, key, depth = spot.place, spot.key, spot.depth
-            marker = "" if not spot.parent else glyphs.folded if spot.folded else glyphs.open
-            if isinstance(place, StandIn):
-                row = stand_in_row(place, turn, depth, marker, moment, glyphs)
-                item = place.part if isinstance(place.part, Item) else None
-            else:
-                item = stand.items.get(key[:2])
-                row = node_row(
-                    place, key[0], depth, marker, running, glyphs,
-                    item=item, job=moment.job(item), now_ns=moment.now_ns, retried=spot.retried,
-                )  # fmt: skip
-            row = row._replace(nature=nature_of(row, place, moment.now_ns, glyphs))
-            rows.append(flagged(row, moment.whys(item), glyphs))
+            span = spot.place.span if isinstance(spot.place, Node) else None
+            item = stand.items.get(spot.key[:2]) if span is not None else None
+            if span is None or not span.end_ns or (item is not None and item.outcome is Outcome.BACKGROUND):
+                rows.append(self._row(spot, turn, item, running=running))
+                continue
+            was = known.get(spot.key)
+            if was is None or not self._holds(was, spot, span, item):
+                was = Drawn(self._row(spot, turn, item, running=running), span, item, spot.retried)
+            if drawn is not None:
+                drawn[spot.key] = was
+            rows.append(was.row)
         return names, rows
+
+    def _holds(self, was: Drawn, spot: Spot, span: Span, item: Item | None) -> bool:
+        """Whether a row would be the same again."""
+        same = was.span is span and was.item is item and was.retried == spot.retried
+        return same and was.row.depth == spot.depth and was.row.marker == self._marker(spot)
+
+    def _marker(self, spot: Spot) -> str:
+        return "" if not spot.parent else self.glyphs.folded if spot.folded else self.glyphs.open
+
+    def _row(self, spot: Spot, turn: JoinedTurn, item: Item | None, *, running: bool) -> Row:
+        moment, glyphs, place, key = self._moment, self.glyphs, spot.place, spot.key
+        if isinstance(place, StandIn):
+            row = stand_in_row(place, turn, spot.depth, self._marker(spot), moment, glyphs)
+            item = place.part if isinstance(place.part, Item) else None
+        else:
+            row = node_row(
+                place, key[0], spot.depth, self._marker(spot), running, glyphs,
+                item=item, job=moment.job(item), now_ns=moment.now_ns, retried=spot.retried,
+            )  # fmt: skip
+        row = row._replace(nature=nature_of(row, place, moment.now_ns, glyphs))
+        return flagged(row, moment.whys(item), glyphs)
 
     def _remake(self, home: RowKey | None) -> None:
         if home is not None and home in self._made:

@@ -9,6 +9,7 @@ from hermes_tui.model.flags import Flags
 from hermes_tui.model.joined import Item
 from hermes_tui.model.span import FAILURES, NANOSECONDS
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, RowKey, call_key
 
 LONG_NS = 10 * NANOSECONDS
@@ -68,18 +69,26 @@ class Review:
     def mark(self, names: Iterable[RowKey], *, reviewed: bool) -> None:
         (self.marks.update if reviewed else self.marks.difference_update)(names)
 
-    def entry(
-        self, row: Row, names: Sequence[RowKey], whys: Sequence[str], glyphs: Glyphs, *, failed: bool,
-        long: bool,
-    ) -> Entry:  # fmt: skip
-        """A command's row with its mark and its flag."""
+    def bits(self, names: Sequence[RowKey], whys: Sequence[str], *, failed: bool, long: bool) -> int:
+        """What a command is: `FAILED` and so on. A mark holds for every name that it has by now."""
         reviewed = self.has(names)
         if reviewed and (fresh := set(names) - self.marks):
             self.marks |= fresh
             self.learned |= fresh
-        bits = FAILED * failed | LONG * long | FLAGGED * bool(whys) | UNREVIEWED * (not reviewed)
+        return FAILED * failed | LONG * long | FLAGGED * bool(whys) | UNREVIEWED * (not reviewed)
+
+    def dress(self, row: Row, names: Iterable[RowKey], whys: Sequence[str], glyphs: Glyphs) -> Row:
+        """A command's row with its mark and its flag."""
         row = flagged(row, whys, glyphs)
-        return Entry(row._replace(mark=glyphs.reviewed) if reviewed else row, bits)
+        return row._replace(mark=glyphs.reviewed) if self.has(names) else row
+
+    def entry(
+        self, row: Row, names: Sequence[RowKey], whys: Sequence[str], glyphs: Glyphs, *, failed: bool,
+        long: bool,
+    ) -> Entry:  # fmt: skip
+        """A command's row with its mark and its flag, and what it is."""
+        bits = self.bits(names, whys, failed=failed, long=long)
+        return Entry(self.dress(row, names, whys, glyphs), bits)
 
 
 def names_of(item: Item) -> tuple[RowKey, ...]:
@@ -91,6 +100,12 @@ def names_of(item: Item) -> tuple[RowKey, ...]:
 def failed(item: Item) -> bool:
     """Whether a command failed, was blocked, or ran out of time."""
     return item.outcome in FAILURES
+
+
+def folders(moment: Moment) -> tuple[tuple[str, str | None], ...]:
+    """Where the sessions of a moment work: what flags depend on beside their commands."""
+    parts = (moment.live.session(name) for name in moment.doings)
+    return tuple((part.id, part.row.cwd) for part in parts if part is not None and part.row is not None)
 
 
 def flagged(row: Row, whys: Sequence[str], glyphs: Glyphs) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,8 +38,7 @@ BIG = 5_000_000
 def page_of(wire: trace_pb2.Span, *, full: bool = False, glyphs: Any = UNICODE, **said: Any) -> str:
     body = body_of(wire)
     (span,) = spans_in(body)
-    for name, value in said.items():
-        setattr(span, name, value)
+    span = replace(span, **said)
     turn = read_trace(plant([span])[span.trace_id]).turns[0]
     return describe(span, Request(body).detail(0), turn, glyphs=glyphs, full=full).plain
 
@@ -260,7 +260,7 @@ def test_every_delivery_has_its_words_its_time_and_its_reason(
     delivery: Delivery, glyph: str, when: str
 ) -> None:
     (span,) = spans_in(body_of(wire_span(1)))
-    span.delivery = delivery
+    span = replace(span, delivery=delivery)
     mark = Mark(SECOND * 1_500, "because")
     words = describe(span, None, None, glyphs=UNICODE, mark=mark).plain.split("Delivery\n")[1].split("\n")
     assert words[0].startswith(f"{glyph} ")

@@ -415,11 +415,14 @@ def test_only_the_changed_turn_is_built_anew() -> None:
     assert len(shown.tree) == 202
     assert shown.tree.built < 2 * MANY  # the others' rows are made when somebody looks
     assert len(rows_of(shown.tree)) == shown.tree.built == 202
-    assert shown.commands.built == len(shown.commands) == 400
+    assert (shown.commands.built, len(shown.commands)) == (0, 400)
+    assert len(rows_of(shown.commands)) == shown.commands.built == 400
 
     shown.add([command(98, parent=2, trace=0)])
     shown.refresh(SECOND * 3_100)
     assert shown.tree.built == 202 + 1  # the one line of the folded first turn
+    assert shown.commands.built == 400
+    assert len(rows_of(shown.commands)) == 401
     assert shown.commands.built == 400 + 3
 
     shown.add([command(19_999, parent=19_901, trace=199)])
@@ -429,6 +432,7 @@ def test_only_the_changed_turn_is_built_anew() -> None:
     shown.add(spans)
     shown.refresh(SECOND * 3_100)
     assert shown.tree.built == 207  # nothing new in what was sent again
+    assert len(rows_of(shown.commands)) == 402
     assert shown.commands.built == 403 + 3
 
 
