@@ -167,6 +167,7 @@ class TraceApp(Hands):
                 part.start()
         self._curtain.callback(_collect)
         if self._state.journal.exists():
+            self._curtain.callback(self._main.refresh)  # the end of a batch alone wakes no screen
             self._curtain.enter_context(self.batch_update())
         self.set_timer(_CURTAIN_S, self._curtain.close)
         self.set_interval(_CLOCK_S, self.board.tick)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Callable
 
 import pytest
@@ -967,19 +966,3 @@ async def test_textual_is_not_told_to_read_markup(state: StateDir, play: Play) -
     play(wire_span(0, name="agent", session__id="[b]s[/]", input__value="[red]x[/] [@click=app.quit]y[/]"))
     async with pane(state) as stage:
         await stage.shows("[red]x[/] [@click=app.quit]y[/]", "[b]s[/]")
-
-
-@pytest.mark.parametrize("received", [True, False], ids=["spans", "nothing yet"])
-async def test_garbage_is_collected_once_the_first_screen_is_there(
-    state: StateDir, play: Play, *, received: bool
-) -> None:
-    if received:
-        play(*wire_turn(0))
-    gc.disable()  # as `start.run` does
-    try:
-        async with pane(state) as stage:
-            await stage.shows("turn 0" if received else "No spans yet")
-            await stage.until(gc.isenabled)
-    finally:
-        gc.enable()
-        gc.unfreeze()
