@@ -29,7 +29,8 @@ WINDOW = 2_000
 
 _LOOK_S = 0.05  # between two looks at a file that is at rest
 _REGISTERS_S = 0.5
-_HOMES_S = 5.0
+_HOMES_S = 5.0  # between two looks for homes and profiles that came or went …
+_NONE_S = 0.25  # … and while there is none: the first prompt of a new Hermes is not to be missed
 
 
 class Watched(msgspec.Struct, frozen=True):
@@ -202,7 +203,7 @@ class Watch:
         """What changed in any of them since the last call; from one thread."""
         now = self._clock()
         rows: list[StateRow] = []
-        if now - self._found_s >= _HOMES_S:
+        if now - self._found_s >= (_HOMES_S if self._databases else _NONE_S):
             self._found_s = now
             rows += self._refind()
         for database in self._databases.values():
