@@ -7,7 +7,7 @@ from typing import ClassVar, Generic, TypeVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -16,6 +16,7 @@ from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.lines import Line
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import RowKey
+from hermes_tui.tui.widgets.moves import MOVES
 from hermes_tui.tui.widgets.styles import row_style
 
 Data = TypeVar("Data")
@@ -24,15 +25,7 @@ Data = TypeVar("Data")
 class Page(ScrollView, Generic[Data], can_focus=True):
     """Draws data as lines; the cursor goes from pick to pick, and scrolls where there is none."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "edge(-1)", "First row", show=False),
-        Binding("end,G", "edge(1)", "Last row", show=False),
-        Binding("enter", "pick", "Details", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*MOVES]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"row--{name}" for name in ("cursor", "turn", "command", "good", "bad", "warning", "live", "dim")
     }

@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -28,6 +28,7 @@ from hermes_tui.tui.marking import parts
 from hermes_tui.tui.messages import CursorMoved, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.standin_rows import WAITING
+from hermes_tui.tui.widgets.moves import MOVES
 from hermes_tui.tui.widgets.styles import row_style
 
 _COLUMNS = (8, 10)  # cells of the time and of the value …
@@ -55,15 +56,7 @@ class Source(Protocol):
 class RowList(ScrollView, can_focus=True):
     """Draws a `Source`; the cursor stays on its item, not on its line."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "edge(-1)", "First row", show=False),
-        Binding("end,G", "edge(1)", "Last row", show=False),
-        Binding("enter", "pick", "Details", show=False),
-    ]
+    BINDINGS: ClassVar[list[BindingType]] = [*MOVES]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"row--{name}"
         for name in (

@@ -34,6 +34,7 @@ from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.transcript_feed import TranscriptFeed, TranscriptRead, Wanted
 from hermes_tui.tui.transcript_keys import row_key
 from hermes_tui.tui.transcript_lines import Look, entry_lines, guess
+from hermes_tui.tui.widgets.moves import MOVES
 
 _PAUSE_S = 0.1  # between two times that what is new is looked at …
 _SHARE = 10  # … and this many times as long as the last took
@@ -46,13 +47,7 @@ class TranscriptView(ScrollView, can_focus=True):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up,k", "move(-1)", "Up", show=False),
-        Binding("down,j", "move(1)", "Down", show=False),
-        Binding("pageup,ctrl+b", "page(-1)", "Page up", show=False),
-        Binding("pagedown,ctrl+f", "page(1)", "Page down", show=False),
-        Binding("home,g", "edge(-1)", "First row", show=False),
-        Binding("end,G", "edge(1)", "Last row", show=False),
-        Binding("enter", "pick", "Details", show=False),
+        *MOVES,
         Binding("X", "export", "Write the transcript to a Markdown file"),
     ]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
