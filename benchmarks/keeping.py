@@ -19,11 +19,10 @@ from pathlib import Path
 
 import psutil
 from common import cpu_s
-from pane import Terminal, Traffic, append, compiled
+from pane import Terminal, Traffic, append, compiled, indexed
 from terminal import Pty
 
 from hermes_tui.journal.files import StateDir
-from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
 
 BARE = """
@@ -47,9 +46,7 @@ def filled(folder: str, spans: int) -> tuple[StateDir, Writer, Traffic]:
     traffic = Traffic("20261123_100000_bench0")
     for _ in range(spans // TURN):
         append(writer, traffic.turn())
-    with Reader(state.journal) as reader:
-        while reader.indexed()[0] != reader.indexed()[1]:
-            time.sleep(0.05)
+    indexed(state)
     return state, writer, traffic
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import psutil
 import textual
+from common import wait
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from terminal import Pty
 
@@ -50,6 +51,17 @@ def compiled() -> None:
     """As after an installation; where Python may not write bytecode, each start would compile all modules."""
     for package in (hermes_tui, textual):
         compileall.compile_dir(Path(str(package.__file__)).parent, quiet=1)
+
+
+def indexed(state: StateDir) -> None:
+    """Until all that the journal holds can be read."""
+
+    def done() -> bool:
+        ready, stored = reader.indexed()
+        return ready == stored
+
+    with Reader(state.journal) as reader:
+        wait(done, 0.05)
 
 
 class Traffic:
@@ -194,9 +206,7 @@ def measure(spans: int, rounds: int) -> Figures:
         traffic = Traffic("20261123_100000_bench0")
         for _ in range(spans // (2 + 2 * STEPS)):
             append(writer, traffic.turn())
-        with Reader(state.journal) as reader:
-            while reader.indexed()[0] != reader.indexed()[1]:
-                time.sleep(0.05)
+        indexed(state)
         terminal = Terminal(state.path)
         try:
             run(terminal, writer, traffic, figures, rounds)
@@ -248,9 +258,8 @@ def growing(spans: int, rounds: int = 12) -> float:
         for at in range(0, spans, 500):
             append(writer, traffic.arrival(trace, parent, *texts[at : at + 500]))
         taken = []
+        indexed(state)
         with Reader(state.journal) as reader:
-            while reader.indexed()[0] != reader.indexed()[1]:
-                time.sleep(0.05)
             shown.add(span for page in reader.spans_of([trace]) for span in page)
             shown.refresh(time.time_ns())
             revision = reader.revision()

@@ -21,10 +21,9 @@ import time
 from pathlib import Path
 
 import psutil
-from pane import STEPS, Terminal, Traffic, append
+from pane import STEPS, Terminal, Traffic, append, indexed
 
 from hermes_tui.journal.files import StateDir
-from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
 
 DEEP = "buried-treasure"
@@ -51,9 +50,7 @@ def measure(spans: int, rounds: int) -> dict[str, float]:
         append(writer, traffic.deep())
         for _ in range(spans // (2 + 2 * STEPS)):
             append(writer, traffic.turn())
-        with Reader(state.journal) as reader:
-            while reader.indexed()[0] != reader.indexed()[1]:
-                time.sleep(0.05)
+        indexed(state)
         terminal = Terminal(state.path)
         try:
             commands = 1 + STEPS * (spans // (2 + 2 * STEPS))
