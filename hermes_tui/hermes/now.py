@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from hermes_tui.figures import short_age, short_time
 from hermes_tui.hermes.state_db import Watch
@@ -28,8 +29,7 @@ _ORDER = (State.APPROVAL, State.TOOL, State.MODEL, State.IDLE)
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """A session and what it does; `title` is what to call it."""
 
     session: str

@@ -12,9 +12,10 @@ import os
 import struct
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_query import moment

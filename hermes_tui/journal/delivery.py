@@ -6,8 +6,9 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.compare import Told
@@ -21,8 +22,7 @@ _TRACES = 300  # newest of a session whose record at MLflow is read
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A span that the destination does not take. `at_ns`: since when, nanoseconds since the epoch."""
 
     trace_id: bytes
@@ -34,8 +34,7 @@ class Refused:
     at_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """How delivery stands. The documents are the relay's; see `schema.sql`.
 
     `counts` are finished spans of the whole journal; `oldest_ns` is when the oldest request that still
@@ -43,18 +42,17 @@ class Snapshot:
     to the wishes that were asked about, as (state, document).
     """
 
-    counts: Counter[Delivery] = field(default_factory=Counter)
+    counts: Counter[Delivery] = msgspec.field(default_factory=Counter)
     oldest_ns: int = 0
-    exporter: Document = field(default_factory=dict)
-    proof: Document = field(default_factory=dict)
-    keeping: Document = field(default_factory=dict)
+    exporter: Document = msgspec.field(default_factory=dict)
+    proof: Document = msgspec.field(default_factory=dict)
+    keeping: Document = msgspec.field(default_factory=dict)
     refused: tuple[Refused, ...] = ()
-    told: dict[bytes, Told] = field(default_factory=dict)
-    answers: dict[str, tuple[str, Document]] = field(default_factory=dict)
+    told: dict[bytes, Told] = msgspec.field(default_factory=dict)
+    answers: dict[str, tuple[str, Document]] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True):
     """When a span came to its delivery state (0: not known), and why, where there is a why."""
 
     at_ns: int = 0

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
+
+import msgspec
+from msgspec.structs import replace
 
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.joined import AnyTurnKey, JoinedTurn
@@ -44,8 +46,7 @@ class Kind(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something happened in a session, called `title`, at `at_ns`. Its texts came from outside.
 
     `subject` is what waits, the prompt of a turn that ended, or what the model's error says; `reason` why an
@@ -64,17 +65,16 @@ class Event:
     took_ns: int = 0
 
 
-@dataclass(slots=True)
-class _Told:
+class _Told(msgspec.Struct):
     """What is settled in one session, told or not: when questions began, and keys of turns.
 
     `failures`: the turns whose error really was told.
     """
 
-    questions: deque[int] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    ends: deque[AnyTurnKey] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    errors: deque[AnyTurnKey] = field(default_factory=lambda: deque(maxlen=_KEPT))
-    failures: deque[AnyTurnKey] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    questions: deque[int] = msgspec.field(default_factory=lambda: deque(maxlen=_KEPT))
+    ends: deque[AnyTurnKey] = msgspec.field(default_factory=lambda: deque(maxlen=_KEPT))
+    errors: deque[AnyTurnKey] = msgspec.field(default_factory=lambda: deque(maxlen=_KEPT))
+    failures: deque[AnyTurnKey] = msgspec.field(default_factory=lambda: deque(maxlen=_KEPT))
 
     @staticmethod
     def has(which: deque[AnyTurnKey], turn: JoinedTurn) -> bool:

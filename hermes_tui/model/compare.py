@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.model.span import NANOSECONDS, Delivery, Kind, Span, Status
 from hermes_tui.model.tree import Node
@@ -25,8 +26,7 @@ _CENT = 0.00005  # US dollars: less is not shown
 _MOMENT_S = 0.05  # MLflow cuts times to milliseconds; less is not worth a line
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """What MLflow says of a whole trace; None is unknown, `cost` US dollars."""
 
     state: str | None = None
@@ -59,8 +59,7 @@ class Told:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(msgspec.Struct, frozen=True):
     """One thing that MLflow says otherwise. `why` is a sentence without a full stop, or `UNKNOWN`."""
 
     what: str
@@ -88,8 +87,7 @@ def differences(view: TraceView, told: Told, now_ns: int) -> list[Difference]:
     return [difference for difference in found if difference is not None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(msgspec.Struct, frozen=True):
     """A trace as MLflow should see it: `there` are the spans that were read back from it."""
 
     view: TraceView

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hermes_tui.model.span import NANOSECONDS
 from hermes_tui.model.state_rows import MessageRow, Told

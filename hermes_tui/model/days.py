@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+
+import msgspec
 
 from hermes_tui.model.spending import Tally
 from hermes_tui.model.turns import TraceView, counted
@@ -15,8 +16,7 @@ DAYS = 7
 """Days that are told about: today and those before it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(msgspec.Struct, frozen=True):
     """Model calls that began on a day. `whole`: all of them are counted."""
 
     date: date
@@ -27,12 +27,11 @@ class Day:
     whole: bool = True
 
 
-@dataclass(slots=True)
-class Share:
+class Share(msgspec.Struct):
     """What one trace (or several) adds to a day."""
 
-    spent: Tally = field(default_factory=Tally)
-    sessions: set[str] = field(default_factory=set)
+    spent: Tally = msgspec.field(default_factory=Tally)
+    sessions: set[str] = msgspec.field(default_factory=set)
 
     def add(self, other: Share) -> None:
         self.spent.add(other.spent)

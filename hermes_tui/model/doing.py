@@ -7,8 +7,9 @@ and else for as long as that kind of work can take.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from hermes_tui.model.approvals import ASKING_TOOLS
 from hermes_tui.model.live import Live, LiveSession
@@ -41,8 +42,7 @@ class State(StrEnum):
     IDLE = "idle"
 
 
-@dataclass(frozen=True, slots=True)
-class Doing:
+class Doing(msgspec.Struct, frozen=True):
     """What a session does, since when. `calls` are at work with the time since which, `queued` wait.
 
     `certain` False: an approval that nobody can know of before it is decided; the command is one that

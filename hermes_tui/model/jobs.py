@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from hermes_tui.model.live_turns import CallKey, LiveCall
 from hermes_tui.model.results import read_object
@@ -27,8 +29,7 @@ _NOTICE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A background job. `ended` without `ended_ns`: it is over, nobody knows since when.
 
     `heard_ns` is when somebody last said that it runs; `alive` what the system says of its process. `call`

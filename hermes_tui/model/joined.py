@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.model.doing import Doing, State
 from hermes_tui.model.live import Live, LiveSession
@@ -31,8 +32,7 @@ AnyTurnKey = TurnKey | SpanKey
 _Part = Item | Step | Agent
 
 
-@dataclass(frozen=True, slots=True)
-class JoinedTurn:
+class JoinedTurn(msgspec.Struct, frozen=True):
     """A turn: its span (`turn`), Hermes' record of it (`live`), or both, and its calls in order.
 
     `key` stays the same when the span comes; `also` is then the span turn's. A span turn that goes on with

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from hermes_tui.model.approvals import may_ask
 from hermes_tui.model.results import COMMAND_TOOLS, read_call, read_object, read_target
@@ -31,8 +33,7 @@ AT_ONCE = frozenset({
 _UNFINISHED = frozenset({"length", "incomplete", "max_tokens"})  # Hermes lets the model go on
 
 
-@dataclass(frozen=True, slots=True)
-class LiveCall:
+class LiveCall(msgspec.Struct, frozen=True):
     """A tool call in Hermes' records. `id` is the model's own. `ended_ns` 0: no result yet; `dropped`: and
     none will come.
 
@@ -113,8 +114,7 @@ def answered(call: LiveCall, result: str, size: int, at_ns: int) -> LiveCall:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class LiveStep:
+class LiveStep(msgspec.Struct, frozen=True, eq=False):
     """A model call that was answered: what it was given was there at `since_ns`, its answer at `at_ns`.
 
     `calls` is how many tools it asked for, `revision` the look that found the record of its answer,
@@ -124,13 +124,19 @@ class LiveStep:
     since_ns: int
     at_ns: int
     calls: int
-    revision: int = field(compare=False)
+    revision: int
     message: int = 0
     size: int = 0
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both say the same, whichever look found it."""
+        return isinstance(other, LiveStep) and self._said() == other._said()
 
-@dataclass(slots=True)
-class LiveTurn:
+    def _said(self) -> tuple[int, ...]:
+        return self.since_ns, self.at_ns, self.calls, self.message, self.size
+
+
+class LiveTurn(msgspec.Struct):
     """What happened since a prompt. `take` rows in the order of their ids.
 
     `prompt` None: the turn began before the oldest row that was read. `end` is completed, interrupted
@@ -141,14 +147,14 @@ class LiveTurn:
     key: TurnKey
     prompt: str | None
     asked_ns: int
-    calls: list[LiveCall] = field(default_factory=list)
+    calls: list[LiveCall] = msgspec.field(default_factory=list)
     last_ns: int = 0
     last_role: str = "user"
     ended_ns: int = 0
     end: str = ""
     cut_short: bool = False
     version: int = 0
-    steps: list[LiveStep] = field(default_factory=list)
+    steps: list[LiveStep] = msgspec.field(default_factory=list)
     message: int = 0
     _batch: int = 0
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from hermes_tui.model.copies import COPIED_NS, TOGETHER_NS, Copies
 from hermes_tui.model.state_rows import BeforeRow, MessageRow

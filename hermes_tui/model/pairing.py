@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.model.live_turns import CallKey, LiveCall
 from hermes_tui.model.results import COMMAND_TOOLS, CUT, read_call, read_target
@@ -26,8 +27,7 @@ _FEW = 64  # spans that one call is compared with
 _SAME_NS = 2 * NANOSECONDS  # two records of one request are not further apart than this
 
 
-@dataclass(slots=True)
-class Ask:
+class Ask(msgspec.Struct):
     """A tool call that a model asked for, by Hermes' records (`live`), by model calls' spans, or both.
 
     `asked_by` is the span of the model call that asked, `answered_by` that of the one which was given the

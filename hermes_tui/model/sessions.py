@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import TraceTree
@@ -12,13 +13,12 @@ from hermes_tui.model.turns import Totals, TraceView, Turn, read_trace
 from hermes_tui.model.verdicts import TURN_ENDS
 
 
-@dataclass(slots=True)
-class Session:
+class Session(msgspec.Struct):
     """One Hermes conversation: its totals over all traces and its turns by start time."""
 
     id: str
-    totals: Totals = field(default_factory=Totals)
-    turns: list[Turn] = field(default_factory=list)
+    totals: Totals = msgspec.field(default_factory=Totals)
+    turns: list[Turn] = msgspec.field(default_factory=list)
 
     @property
     def turn_count(self) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 
-from hermes_tui.model.slim import slim
+import msgspec
 
 NANOSECONDS = 1_000_000_000
 
@@ -73,16 +72,13 @@ class Outcome(StrEnum):
 FAILURES = frozenset({Outcome.FAILED, Outcome.TIMEOUT, Outcome.INTERRUPTED, Outcome.BLOCKED})
 
 
-@dataclass(eq=False, init=False)
-class Facts:
+class Facts(msgspec.Struct, kw_only=True, gc=False):
     """What a span's attributes say, in this program's words; None and "" mean: not said.
 
     Texts are shortened for rows (`conventions.ROW_TEXT` characters); the request has the whole.
     `call_id` is the model's own id of a tool call. A model call may say which tools it asked for (`calls`:
     id, name, arguments) and what the ones before answered (`results`: id, shortened result).
     """
-
-    __slots__ = ()
 
     session: str | None = None
     model: str | None = None
@@ -113,16 +109,12 @@ class Facts:
     results: list[list[str]] | None = None
 
 
-@slim
-@dataclass(eq=False)
-class Span(Facts):
+class Span(Facts, kw_only=True, gc=False):
     """One span. Times are nanoseconds since the epoch; `end_ns` 0 means it is still running.
 
     `trace_id` has 16 bytes, `span_id` 8, `parent_id` 8 or none. `request` and `position` say where
     in the journal its original bytes are, `revision` when its row last changed there.
     """
-
-    __slots__ = ()
 
     trace_id: bytes = b""
     span_id: bytes = b""
@@ -166,7 +158,7 @@ class Span(Facts):
 
 
 _CONTENT = tuple(
-    field.name
-    for field in fields(Span)
-    if field.name not in {"delivery", "request", "position", "revision", "start_ns", "end_ns"}
+    name
+    for name in Span.__struct_fields__
+    if name not in {"delivery", "request", "position", "revision", "start_ns", "end_ns"}
 )

@@ -9,8 +9,9 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from hermes_tui.model.samples import Sample
 from hermes_tui.model.sessions import Forest
@@ -119,8 +120,7 @@ class Durations(NamedTuple):
     models: Named
 
 
-@dataclass(slots=True)
-class Part:
+class Part(msgspec.Struct):
     """One trace's share. `own` is the session's, `below` that of subagents in its turns."""
 
     view: TraceView
@@ -137,7 +137,7 @@ class Part:
         return all(getattr(self, name) == getattr(other, name) for name in _COUNTED)
 
 
-_COUNTED = tuple(each.name for each in fields(Part) if each.name != "view")
+_COUNTED = tuple(name for name in Part.__struct_fields__ if name != "view")
 
 
 def read_part(view: TraceView, session: str) -> Part:

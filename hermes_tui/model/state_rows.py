@@ -8,14 +8,13 @@ unknown. Texts are bounded (`hermes.state_db`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 Told = tuple[str, str, str]
 """What makes a message or a call and its copy the same (`model.copies`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallRow:
+class CallRow(msgspec.Struct, frozen=True):
     """A tool call as the model asked for it; `arguments` is JSON text."""
 
     id: str
@@ -23,8 +22,7 @@ class CallRow:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRow:
+class MessageRow(msgspec.Struct, frozen=True):
     """A row of `messages`.
 
     `text` of a tool's result is shortened so that JSON stays JSON (`model.shorten`); the whole has `size`
@@ -51,8 +49,7 @@ class MessageRow:
     summary: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionRow(msgspec.Struct, frozen=True):
     """A row of `sessions`: what spans do not say of a session. Tokens and cost (US dollars) are sums;
     input tokens include what was read from and written to a cache, as in spans.
 
@@ -82,8 +79,7 @@ class SessionRow:
     cost: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class BeforeRow:
+class BeforeRow(msgspec.Struct, frozen=True):
     """What the session that this one goes on from had in its records by then, in their order: when, and what.
 
     Hermes copies some or all of it into the new session.
@@ -95,8 +91,7 @@ class BeforeRow:
     told: tuple[tuple[int, Told], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HolderRow:
+class HolderRow(msgspec.Struct, frozen=True):
     """A process that says it has a session open; `alive` None: nobody can tell from here.
 
     `until_ns` is how long it holds the session's turn unless it says so again; 0: it holds no turn.
@@ -110,8 +105,7 @@ class HolderRow:
     until_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(msgspec.Struct, frozen=True):
     """A background job in `processes.json`, where Hermes lists those that run.
 
     `alive` False: it was listed and is no longer, or its process is gone.
@@ -127,8 +121,7 @@ class JobRow:
     alive: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HomeRow:
+class HomeRow(msgspec.Struct, frozen=True):
     """Whether no program has a home's database open: then nothing runs there."""
 
     home: str
@@ -136,8 +129,7 @@ class HomeRow:
     closed: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
+class Forgotten(msgspec.Struct, frozen=True):
     """Rows of a home read before `revision` are gone from it: those of one session, or all (None)."""
 
     home: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.model.live_turns import LiveStep, LiveTurn
 from hermes_tui.model.pairing import SpanKey
@@ -17,8 +18,7 @@ _SAME_NS = 2 * NANOSECONDS
 """Hermes notes an answer this long after the model call's span ended, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """A model call that Hermes noted the answer of. `key` stays the same when its span comes; `also` is
     then the span's.
     """

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TypeVar
+
+import msgspec
 
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Delivery, Kind, Role, Span, Status
@@ -29,8 +30,7 @@ ERROR_SILENCE_S = 120
 """The same after a failed model call: Hermes retries within this time or gives up."""
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(msgspec.Struct):
     """Sums over the spans of one session (or one turn) in one trace."""
 
     spans: int = 0
@@ -38,7 +38,7 @@ class Totals:
     failed_commands: int = 0
     errors: int = 0
     usage: Usage = NOTHING
-    deliveries: Counter[Delivery] = field(default_factory=Counter)
+    deliveries: Counter[Delivery] = msgspec.field(default_factory=Counter)
     first_ns: int = 0
     last_ns: int = 0
     running_spans: int = 0
@@ -94,8 +94,7 @@ class Totals:
         self.newest_source = max(self.newest_source, other.newest_source)
 
 
-@dataclass(slots=True)
-class Turn:
+class Turn(msgspec.Struct):
     """One turn. `node` is its agent span's place, or None while only its children are known.
 
     `key` stays the same when the root comes late, so that folds and the cursor stay where they are.
@@ -106,12 +105,12 @@ class Turn:
     key: tuple[bytes, bytes]
     trace_id: bytes
     node: Node | None
-    tops: list[Node] = field(default_factory=list)
+    tops: list[Node] = msgspec.field(default_factory=list)
     session: str | None = None
     prompt: str | None = None
     review: bool = False
     provisional: bool = False
-    totals: Totals = field(default_factory=Totals)
+    totals: Totals = msgspec.field(default_factory=Totals)
     start_ns: int = 0
     verdict: str = ""
     asking: Span | None = None
@@ -147,8 +146,7 @@ def is_command(span: Span) -> bool:
     return span.role is _TOOL and span.tool in COMMAND_TOOLS
 
 
-@dataclass(slots=True)
-class TraceView:
+class TraceView(msgspec.Struct):
     """The turns of one trace and its share of every session it touches; what it read of each span is on the
     node.
     """

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import fields as dataclass_fields
+
+import msgspec
 
 from hermes_tui.model.span import Span
 
 
-@dataclass(slots=True, frozen=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens and cost. Cache and reasoning counts are parts of input and output, never added on top.
 
     `cost` is US dollars; None means that no call named one.
@@ -42,7 +41,7 @@ class Usage:
         return Usage(**counts, cost=sum(costs) if costs else None)
 
 
-_COUNTS = tuple(field.name for field in dataclass_fields(Usage) if field.name != "cost")
+_COUNTS = tuple(name for name in Usage.__struct_fields__ if name != "cost")
 NOTHING = Usage()
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import NamedTuple
+
+import msgspec
 
 
 class Window(NamedTuple):
@@ -15,8 +16,7 @@ class Window(NamedTuple):
     source: str
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(msgspec.Struct, frozen=True):
     """Windows by model: those of the settings by pattern (`claude-*`), which win, and those Hermes noted by
     name. Where Hermes noted several for a model, as its providers differ, none of them counts.
 
@@ -24,7 +24,7 @@ class Windows:
     Of several patterns that fit, the longest one holds.
     """
 
-    chosen: Mapping[str, int] = field(default_factory=dict)
+    chosen: Mapping[str, int] = msgspec.field(default_factory=dict)
     noted: Collection[tuple[str, int]] = ()
 
     def of(self, model: str) -> Window | None:

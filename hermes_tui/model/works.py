@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from hermes_tui.model.live_turns import CallKey, LiveTurn
 from hermes_tui.model.live_turns import TurnKey as RecordKey
 from hermes_tui.model.pairing import Ask, SpanKey, gather, pair
 from hermes_tui.model.results import COMMAND_TOOLS, read_call
 from hermes_tui.model.shares import Placed
-from hermes_tui.model.slim import slim
 from hermes_tui.model.span import NANOSECONDS, Outcome, Span
 from hermes_tui.model.steps import Step, pair_steps
 from hermes_tui.model.turns import Turn
@@ -29,9 +29,7 @@ class Source(StrEnum):
     SPAN = "span"  # its own
 
 
-@slim
-@dataclass(frozen=True, eq=False)
-class Item:
+class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One tool call. `key` stays the same when its span comes; `also` is then the span's.
 
     `outcome` and `exit_code` are the best that is known, `completed` says from where when its own span
@@ -39,8 +37,6 @@ class Item:
     or in the model call's span `answered_by`. `end_ns` 0: nobody knows of an end; `dropped`: there will
     be no result. `under` is the call whose subagent made this one.
     """
-
-    __slots__ = ()
 
     key: CallKey | SpanKey
     session: str
@@ -83,8 +79,7 @@ class Item:
         return now_ns - end > AWAITED_NS
 
 
-@dataclass(frozen=True, slots=True)
-class Agent:
+class Agent(msgspec.Struct, frozen=True):
     """A subagent's session in Hermes' records, and the call that it works for (`under`)."""
 
     key: RecordKey
@@ -97,8 +92,7 @@ class Agent:
         return self.key[0]
 
 
-@dataclass(slots=True)
-class Work:
+class Work(msgspec.Struct):
     """The calls of a session about one prompt, with the keys of the turns that their spans are in (`places`);
     the model calls that Hermes noted, each with that key; and all turns there are spans of its time in.
     """
@@ -107,10 +101,10 @@ class Work:
     live: LiveTurn | None
     items: Sequence[Item] = ()
     places: Sequence[SpanKey | None] = ()
-    steps: list[tuple[Step, SpanKey | None]] = field(default_factory=list)
+    steps: list[tuple[Step, SpanKey | None]] = msgspec.field(default_factory=list)
     homes: Collection[SpanKey] = ()
     under: CallKey | SpanKey | None = None
-    made: Mapping[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = field(default_factory=dict)
+    made: Mapping[CallKey | SpanKey, tuple[tuple[object, ...], Item]] = msgspec.field(default_factory=dict)
 
     def hang(self, under: CallKey | SpanKey | None) -> None:
         """Say whose subagent made these calls."""
@@ -188,13 +182,13 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
     outcome, exit_code, source = _judge(ask, span)
     said = (None, None) if span is None else (_outcome(span), span.exit_code)
     result = live.result if live is not None and live.ended_ns else ask.result
-    return _item(
+    return Item(
         key=ask.key,
         also=span_key(span) if span is not None else None,
         session=session,
-        id=ask.id or None,
+        id=ask.id,
         tool=ask.tool,
-        arguments=ask.arguments or None,
+        arguments=ask.arguments,
         command=ask.command or (span.command if span is not None else None),
         target=ask.target or (span.target if span is not None else None),
         cwd=ask.cwd or (span.cwd if span is not None else None),
@@ -206,12 +200,12 @@ def _asked(session: str, ask: Ask, span: Span | None) -> Item:
         outcome=outcome,
         exit_code=exit_code,
         completed=source if source is not Source.SPAN and (outcome, exit_code) != said else None,
-        truncated=(span is not None and span.truncated) or None,
+        truncated=span is not None and span.truncated,
         full=_full(ask),
         result=result,
         asked_by=ask.asked_by,
         answered_by=ask.answered_by,
-        dropped=(ask.dropped and span is None) or None,
+        dropped=ask.dropped and span is None,
     )
 
 
@@ -224,11 +218,11 @@ def _alone(work: Work, spans: Iterable[Span]) -> Iterator[Item]:
 def _unasked(session: str, span: Span) -> Item:
     """A tool span that nobody is known to have asked for."""
     key = span_key(span)
-    return _item(
+    return Item(
         key=key,
         also=key,
         session=session,
-        id=span.call_id,
+        id=span.call_id or "",
         tool=span.tool or span.name,
         command=span.command,
         target=span.target,
@@ -240,13 +234,8 @@ def _unasked(session: str, span: Span) -> Item:
         span=span,
         outcome=_outcome(span),
         exit_code=span.exit_code,
-        truncated=span.truncated or None,
+        truncated=span.truncated,
     )
-
-
-def _item(**said: Any) -> Item:
-    """A call of which nothing is said that is not known: that takes no room."""
-    return Item(**{name: value for name, value in said.items() if value is not None})
 
 
 def _judge(ask: Ask, span: Span | None) -> tuple[Outcome | None, int | None, Source | None]:

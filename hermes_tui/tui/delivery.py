@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from hermes_tui.figures import short_age
 from hermes_tui.journal.delivery import REFUSED_SHOWN, Refused, Snapshot
@@ -54,8 +55,7 @@ class DifferingTurn(NamedTuple):
     differences: tuple[Difference, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryData:
+class DeliveryData(msgspec.Struct, frozen=True):
     """All that the view shows; equal data means nothing to repaint."""
 
     address: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+
+import msgspec
 
 from hermes_tui.figures import short_time
 from hermes_tui.hermes.completed import Command
@@ -22,8 +23,7 @@ SESSIONS = 200
 """Sessions that are looked at."""
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """A session and some of its commands, newest first; `title` is what Hermes calls it."""
 
     session: str

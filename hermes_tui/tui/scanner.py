@@ -11,10 +11,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 from textual.message import Message
 
 from hermes_tui.hermes.state_db import Watch
@@ -53,8 +53,7 @@ class Recorded(NamedTuple):
     same: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Quest:
+class Quest(msgspec.Struct, frozen=True):
     """A text to find in the spans of these trees, and in these turns' records."""
 
     serial: int
@@ -63,17 +62,16 @@ class Quest:
     turns: list[JoinedTurn]
 
 
-@dataclass(slots=True)
-class _State:
+class _State(msgspec.Struct):
     """How far a quest has come, and what is to be told."""
 
     quest: Quest
-    hits: set[tuple[bytes, bytes]] = field(default_factory=set)
-    found: list[Found] = field(default_factory=list)
-    history: list[Found] = field(default_factory=list)
-    records: dict[AnyTurnKey, dict[RowKey, str]] = field(default_factory=dict)
-    turns: dict[AnyTurnKey, JoinedTurn] = field(default_factory=dict)
-    wholes: dict[tuple[str, str, int], bool] = field(default_factory=dict)
+    hits: set[tuple[bytes, bytes]] = msgspec.field(default_factory=set)
+    found: list[Found] = msgspec.field(default_factory=list)
+    history: list[Found] = msgspec.field(default_factory=list)
+    records: dict[AnyTurnKey, dict[RowKey, str]] = msgspec.field(default_factory=dict)
+    turns: dict[AnyTurnKey, JoinedTurn] = msgspec.field(default_factory=dict)
+    wholes: dict[tuple[str, str, int], bool] = msgspec.field(default_factory=dict)
     recorded: int = 0
     read: int = 0
     bounded: bool = False

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import date
 from typing import NamedTuple
+
+import msgspec
 
 from hermes_tui.figures import short_cost, short_number
 from hermes_tui.model.compare import Difference, Told
@@ -81,8 +82,7 @@ class SlowRow(NamedTuple):
     where: str
 
 
-@dataclass(frozen=True, slots=True)
-class UsageData:
+class UsageData(msgspec.Struct, frozen=True):
     """All that the view shows; equal data means nothing to repaint. `behind`: turns still to be counted."""
 
     behind: int = 0
@@ -97,16 +97,15 @@ class UsageData:
     slowest: tuple[SlowRow, ...] = ()
 
 
-@dataclass(frozen=True)
-class Others:
+class Others(msgspec.Struct, frozen=True):
     """What is known from elsewhere. `days` None: not read yet; `told` is MLflow's record by trace, `hermes`
     Hermes' own sums of the session with how many model calls they are of.
     """
 
     days: tuple[Day, ...] | None = None
-    told: Mapping[bytes, Told] = field(default_factory=dict)
+    told: Mapping[bytes, Told] = msgspec.field(default_factory=dict)
     hermes: tuple[Sums, int] | None = None
-    windows: Windows = field(default_factory=Windows)
+    windows: Windows = msgspec.field(default_factory=Windows)
 
 
 class UsageState:

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
 
 from hermes_tui.figures import short_age
 from hermes_tui.journal.desk import Desk
@@ -43,8 +45,7 @@ class Notice(NamedTuple):
     well: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(msgspec.Struct, frozen=True):
     """A wish of this pane. `id` is "" until it lies on the desk; `state` "" until a relay has seen it."""
 
     kind: str

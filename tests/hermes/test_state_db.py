@@ -13,11 +13,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import asdict, replace
 
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.registers import Openers

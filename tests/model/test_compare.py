@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from hermes_tui.model import compare
 from hermes_tui.model.compare import UNKNOWN, Difference, Told, differences

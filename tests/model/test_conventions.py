@@ -529,7 +529,7 @@ _TEXT_FACTS = {
     "cwd",
     "outcome",
 }
-_ALLOWED: dict[str, Any] = dict.fromkeys(Facts.__dataclass_fields__, int | float | bool)
+_ALLOWED: dict[str, Any] = dict.fromkeys(Facts.__struct_fields__, int | float | bool)
 _ALLOWED.update(
     dict.fromkeys({*_TEXT_FACTS, "finish_reason", "final_status", "error", "decision", "call_id"}, str)
 )
