@@ -182,6 +182,7 @@ class TraceApp(Hands):
     # --- what arrives
 
     def on_spans_arrived(self, message: SpansArrived) -> None:
+        begin = time.thread_time()
         if message.fresh:
             gc.unfreeze()  # the spans of the session that was shown may go now
             self.board.open(message.session)
@@ -197,7 +198,7 @@ class TraceApp(Hands):
             self.board.update()
         self.board.filling = not message.complete
         self._curtain.close()
-        self.call_after_refresh(self._feed.go_on)
+        self.call_after_refresh(self._feed.go_on, time.thread_time() - begin)
         if self._goal is not None and (self._goal[0] in self.shown.forest.trees or message.complete):
             self._go_to(self._goal)
 

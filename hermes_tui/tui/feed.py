@@ -27,13 +27,15 @@ _MORE_TRACES = 100
 _PATIENCE_S = 5.0  # that a part of a session is waited for; longer than any painting takes
 _DELIVERY_S = 0.5  # between two looks at how delivery stands …
 _DELIVERY_SHARE = 20  # … and this many times as long as the last took
+_REST_SHARE = 2  # times as long as it took to take news in, no other is sent …
+_REST_S = 1.0  # … but no longer than this
 
 
 class Feed:
     """Polls a journal; `post` takes its messages and may be called from the feed's thread.
 
-    `paced`: of a long session the next part is only sent after `go_on`, so that whoever takes them can paint
-    and hear keys in between.
+    `paced`: the next part of a long session, and the next news of it, are only sent after `go_on`, so that
+    whoever takes them can paint and hear keys in between.
     """
 
     def __init__(self, path: Path, post: Callable[[Message], object], *, paced: bool = False) -> None:
@@ -49,6 +51,7 @@ class Feed:
         self._stop = threading.Event()
         self._paced = paced
         self._taken = threading.Event()
+        self._sent_at = self._rested_at = 0.0
         self._wake = threading.Event()  # what was asked for waits for no pace
         self._session: str | None = None
         self._traces: set[bytes] = set()
@@ -71,8 +74,9 @@ class Feed:
         self._wake.set()
         self._taken.set()
 
-    def go_on(self) -> None:
-        """What was sent is on the screen."""
+    def go_on(self, took_s: float = 0.0) -> None:
+        """What was sent is on the screen; to take it in took so many seconds."""
+        self._rested_at = time.monotonic() + min(_REST_S, _REST_SHARE * took_s)
         self._taken.set()
 
     def look_at_delivery(self, wishes: tuple[str, ...] | None) -> None:
@@ -105,7 +109,7 @@ class Feed:
         self._session = None
         self._asked.set()
         self.usage.reset()
-        looks, pace = 0, Pace()
+        looks, pace, behind = 0, Pace(), False
         while not self._stop.is_set():
             self._wake.clear()
             looks += 1
@@ -115,14 +119,15 @@ class Feed:
             if self._turned.is_set() or self._session is None:
                 self._turned.clear()
                 self._open(reader)
-            elif changed:
-                self._follow(reader)
+                behind = False
+            elif changed or behind:
+                behind = self._follow(reader)
             if changed:
                 self._tell(reader)
             self._tell_delivery(reader, changed)
             self.usage.step(reader, self._session, changed)
             if not self._stop.is_set():  # `stop` may have come before `clear`
-                self._wake.wait(pace.wait_s(changed or self.usage.busy))
+                self._wake.wait(pace.wait_s(changed or behind or self.usage.busy))
 
     def _tell(self, reader: Reader) -> None:
         says = RelaySays(*(reader.document(name) for name in ("exporter", "proof", "keeping")))
@@ -159,27 +164,42 @@ class Feed:
             count = _FIRST_TRACES if fresh else _MORE_TRACES
             some, traces = traces[:count], traces[count:]
             spans = [span for page in reader.spans_of(some) for span in page]
-            self._taken.clear()
-            if self._stop.is_set() or self._turned.is_set():
+            if not self._send(SpansArrived(session, spans, fresh=fresh, complete=not traces)):
                 return
-            self._post(SpansArrived(session, spans, fresh=fresh, complete=not traces))
             if self._paced and traces:
                 self._taken.wait(_PATIENCE_S)
             fresh = False
-            if self._stop.is_set() or self._turned.is_set():
-                return
 
-    def _follow(self, reader: Reader) -> None:
-        """Send what changed since the last look, and whole traces that turn out to be the session's."""
+    def _follow(self, reader: Reader) -> bool:
+        """Send what changed since the last look, and whole traces that turn out to be the session's; whether
+        there is more, that waits until those of before are taken.
+        """
         assert self._session is not None
-        while changes := reader.tail(self._revision):
+        while self._awaited():
+            if not (changes := reader.tail(self._revision)):
+                return False
             self._revision = changes[-1].revision
             own = [span for span in changes if span.trace_id in self._traces]
             own += self._joined(reader, {span.trace_id for span in changes} - self._traces)
-            if own:
-                self._post(SpansArrived(self._session, own))
-            if self._stop.is_set():
-                return
+            if own and not self._send(SpansArrived(self._session, own)):
+                return False
+        return True
+
+    def _awaited(self) -> bool:
+        """Whether what was sent is taken, and some time has passed since for everything else."""
+        now = time.monotonic()
+        if not self._paced:
+            return True
+        return now >= self._rested_at if self._taken.is_set() else now >= self._sent_at + _PATIENCE_S
+
+    def _send(self, message: SpansArrived) -> bool:
+        """Whether it was sent: not once nobody wants it any more."""
+        self._taken.clear()
+        if self._stop.is_set() or self._turned.is_set():
+            return False
+        self._sent_at = time.monotonic()
+        self._post(message)
+        return True
 
     def _joined(self, reader: Reader, strange: set[bytes]) -> list[Span]:
         if not strange:

@@ -370,6 +370,41 @@ def test_switching_away_stops_a_long_session(
     assert len(of_first) == 1
 
 
+def test_news_wait_until_those_of_before_are_taken_and_a_rest_in_proportion(
+    state: StateDir, open_writer: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that keys are heard and the screen is painted, however long it takes to take news in."""
+    monkeypatch.setattr(feed_module, "_PATIENCE_S", 3600.0)
+    took, arrived = 0.2, list[tuple[float, SpansArrived]]()
+
+    def post(message: Message) -> None:
+        if isinstance(message, SpansArrived):
+            arrived.append((time.monotonic(), message))
+
+    writer = open_writer()
+    store(writer, span_body(0, "n0"))
+    feed = Feed(state.journal, post, paced=True)
+    feed.start()
+    try:
+        wait_for(lambda: arrived)
+        for number in range(1, 20):
+            store(writer, span_body(number, f"n{number}"))
+        assert len(arrived) == 1  # nobody said that the first are on the screen
+        taken, rested = 0, 0.0
+        while sum(len(message.spans) for _, message in arrived) < 20:
+            before = taken
+            wait_for(lambda before=before: len(arrived) > before)
+            taken, at = len(arrived), time.monotonic()
+            assert taken == before + 1
+            assert arrived[-1][0] >= rested
+            rested = at + 2 * took
+            feed.go_on(took)
+    finally:
+        feed.stop()
+    names = {span.name for _, message in arrived for span in message.spans}
+    assert names == {f"n{number}" for number in range(20)}
+
+
 def test_a_replaced_journal_is_read_from_its_beginning(inbox: Inbox, state: StateDir) -> None:
     old = Writer(state, synchronous="OFF")
     store(old, span_body(1, "one"), span_body(2, "two"))
