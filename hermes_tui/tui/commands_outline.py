@@ -25,7 +25,7 @@ from hermes_tui.tui.review import (
     folders,
     names_of,
 )
-from hermes_tui.tui.rows import Row, RowKey, call_key, item_key, turn_keys
+from hermes_tui.tui.rows import Row, RowKey, call_key, folder_name, item_key, turn_keys
 from hermes_tui.tui.standin_rows import call_row, command_row
 
 _FEW = 64  # keys that are looked for one by one
@@ -217,6 +217,9 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
             row = command_row(item, item.span, began, alive, moment, glyphs)
         else:
             row = call_row(item, turn, moment, glyphs)._replace(marker=began)
+        usual = moment.folder_of(item.session)
+        if item.cwd and item.cwd != usual:
+            row = row._replace(place=f"in {folder_name(item.cwd, glyphs)}")
         return self.review.dress(row, names_of(item), moment.whys(item), glyphs)
 
     def _name(self, key: RowKey, block: Block) -> None:

@@ -13,7 +13,7 @@ from hermes_tui.model.span import FAILURES
 from hermes_tui.tui.commands_outline import clock_time, local_date
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.review import LONG_NS, Entry, Review, names_of
-from hermes_tui.tui.rows import Row, RowKey, call_key, outcome_mark, shown
+from hermes_tui.tui.rows import Row, RowKey, call_key, folder_name, outcome_mark, shown
 from hermes_tui.tui.shown import Subject
 
 MOST = 2_000
@@ -145,7 +145,7 @@ class EveryCommand:
         return [Entry(self._heading(group, kept), -1), *kept] if kept else []
 
     def _heading(self, group: Group, kept: Sequence[Entry]) -> Row:
-        count = len(kept)
+        count, folder = len(kept), group.commands[0].folder
         return Row(
             key=_heading_key(group),
             depth=0,
@@ -157,11 +157,13 @@ class EveryCommand:
             note_style="dim",
             value=local_date(group.commands[0].begun_ns),
             value_style="dim",
+            place=f"in {folder_name(folder, self.glyphs)}" if folder else "",
         )
 
     def _entry(self, command: Command) -> Entry:
         value, style = outcome_mark(command.outcome, command.exit_code, self.glyphs)
         lasted = command.duration_s()
+        elsewhere = command.cwd if command.cwd != command.folder else None
         row = Row(
             key=names(command)[0],
             depth=0,
@@ -172,6 +174,7 @@ class EveryCommand:
             time=short_time(lasted),
             value=value,
             value_style=style,
+            place=f"in {folder_name(elsewhere, self.glyphs)}" if elsewhere else "",
         )
         return self.review.entry(
             row,

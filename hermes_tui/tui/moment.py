@@ -53,8 +53,12 @@ class Moment(msgspec.Struct, frozen=True):
 
     def folder(self, item: Item) -> str | None:
         """Where a command ran: as it was told, else where its session works."""
-        part = self.live.session(item.session) if not item.cwd else None
-        return item.cwd or (part.row.cwd if part is not None and part.row is not None else None)
+        return item.cwd or self.folder_of(item.session)
+
+    def folder_of(self, session: str) -> str | None:
+        """Where a session works, as Hermes noted."""
+        part = self.live.session(session)
+        return part.row.cwd if part is not None and part.row is not None else None
 
     def whys(self, item: Item | None) -> tuple[str, ...]:
         """Why a command deserves a look; nothing for other calls."""

@@ -25,6 +25,7 @@ known from elsewhere: (session, its name there, "asked" (a turn), "call", "step"
 TURN_KINDS = ("turn", "asked")
 
 _TEXT = 400  # characters of a row's text; more never fits a line
+_PARTS = 2  # of a folder's path that are said in a row
 _VERDICT = 7  # characters of a decision in the last column
 
 
@@ -34,7 +35,7 @@ class Row(NamedTuple):
     `since_ns` is the start of something that still runs (0: nothing does): its time is drawn from
     the clock. `style` and the other `*_style` are names of component classes. `start_ns` and `end_ns` are
     when it was (0: unknown, or not over), `nature` is what filters and jumps go by (`nature.py`). `mark` is a
-    single cell before all others.
+    single cell before all others, `place` where it was done, said where there is room.
     """
 
     key: RowKey
@@ -53,6 +54,7 @@ class Row(NamedTuple):
     end_ns: int = 0
     nature: int = 0
     mark: str = ""
+    place: str = ""
 
 
 def turn_key(turn: Turn) -> RowKey:
@@ -96,6 +98,13 @@ def _coded(key: tuple[str, str] | SpanKey) -> tuple[bytes, bytes]:
         first if isinstance(first, bytes) else first.encode(errors="surrogatepass"),
         second if isinstance(second, bytes) else second.encode(errors="surrogatepass"),
     )
+
+
+def folder_name(path: str, glyphs: Glyphs) -> str:
+    """The end of a folder's path, which tells it from others, as one harmless line."""
+    parts = [part for part in path[-_TEXT:].split("/") if part]
+    short = "/".join(parts[-_PARTS:])
+    return shown(f"{glyphs.more}/{short}" if len(parts) > _PARTS else path)
 
 
 def shown(text: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from hermes_tui.tui.rows import folder_name
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import FooterData
 from hermes_tui.tui.widgets.command_list import ReviewData
@@ -62,6 +63,8 @@ def review_line(session: ShownSession, every: EveryCommand | None) -> ReviewData
     """The line above the commands; `every`: those of all sessions are listed."""
     name = session.commands.review.filter.name
     if every is None:
-        return ReviewData(name, len(session.commands), session.commands.total, hints=_HINTS)
+        folder = session.moment.folder_of(session.id)
+        where = (f"in {folder_name(folder, session.glyphs)}",) if folder else ()
+        return ReviewData(name, len(session.commands), session.commands.total, hints=(*where, *_HINTS))
     more = session.glyphs.more if not every.complete else "+" if every.cut else ""
     return ReviewData(name, every.listed, every.total, more, f"all sessions at {every.as_of}", _HINTS)

@@ -6,10 +6,11 @@ import pytest
 
 from hermes_tui.model.live import Live
 from hermes_tui.model.results import COMMAND_TOOLS
+from hermes_tui.model.state_rows import SessionRow
 from hermes_tui.tui.commands_outline import CommandsOutline
 from hermes_tui.tui.glyphs import UNICODE
 from hermes_tui.tui.review import FAILED, FILTERS, FLAGGED, LONG, UNREVIEWED, Review
-from hermes_tui.tui.rows import Row, RowKey, call_key, item_key
+from hermes_tui.tui.rows import Row, RowKey, call_key, folder_name, item_key
 from hermes_tui.tui.shown import ShownSession
 from tests.model.timeline import roots, timeline
 from tests.support import LONG_AFTER, SECOND, agent_span, make_span, recorded_spans, trace_id
@@ -169,3 +170,31 @@ def test_calls_are_found_by_what_they_were_called_before_their_spans_came(name: 
         for key in (item_key(item), call_key(item.key)):
             assert shown.commands.find(key) == places[item_key(item)]
     assert [row.key for row in rows_of(shown.commands)] == list(places)
+
+
+def test_a_command_says_where_it_ran_when_that_is_not_where_the_session_works() -> None:
+    live = Live()
+    live.take([SessionRow("home", 1, "s", cwd="/srv/work")])
+    shown = ShownSession("s", UNICODE, live)
+    folders = ["/srv/work", None, "/srv/work/deep/down", "src", "/a\x1b[2Jb"]
+    shown.add([agent_span(9), *(command(at, parent=9, cwd=folder) for at, folder in enumerate(folders))])
+    shown.refresh(LONG_AFTER)
+    places = [shown.commands.row(at).place for at in range(len(shown.commands))]
+    assert places == ["", "", "in …/deep/down", "in src", "in /a␛[2Jb"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/", "/"),
+        ("src", "src"),
+        ("/srv", "/srv"),
+        ("/srv/work", "/srv/work"),
+        ("/srv/work/", "/srv/work/"),
+        ("/srv/work/deep", "…/work/deep"),
+        ("~/a/b/", "…/a/b"),
+        ("/x\ny/ls/\u202eevil", "…/ls/⁞evil"),
+    ],
+)
+def test_a_folder_is_named_by_its_end(path: str, name: str) -> None:
+    assert folder_name(path, UNICODE) == name

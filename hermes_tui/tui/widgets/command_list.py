@@ -106,7 +106,7 @@ class ReviewBar(Widget):
         between = ""
         for hint in data.hints:
             if cell_len(between) + cell_len(hint) + 3 > room:
-                break
+                continue
             between += f"  {hint}"
         line.append(between, "dim").append(" " * max(1, room - cell_len(between)))
         self._add(line, right, "bold" if data.scope != THIS else "")

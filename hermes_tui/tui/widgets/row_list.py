@@ -37,6 +37,7 @@ ROOMY = 50  # columns from which there is enough
 _TICK_S = 0.1
 _INDENT_SHARE = 10  # of a line's cells, one level of indent in so many at most
 _LEAST_INDENT = 4  # levels
+_LEAST_BESIDE = 24  # cells of a text beside which there is room for where it was done
 _LEAST_SPLIT = 16  # cells of a text that may be cut in its middle
 
 
@@ -244,6 +245,10 @@ class RowList(ScrollView, can_focus=True):
         left = self._left(row, current)
         right = self._right(row, current, self._bar(row, look, width, current))
         room = width - 1 - sum(cell_len(segment.text) for segment in (*left, *right))
+        place = f" {row.place}" if row.place else ""
+        if place and room - cell_len(place) >= min(_LEAST_BESIDE, cell_len(row.text)):
+            room -= cell_len(place)
+            right.insert(0, Segment(place, self._style("dim", current)))
         spare = row.note_style in ("", "dim") and row.style != WAITING  # of what waits nothing else says so
         if row.note and spare and room < min(_LEAST_SPLIT, cell_len(row.text)):
             room += cell_len(right.pop(0).text)
