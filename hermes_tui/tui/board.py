@@ -365,9 +365,18 @@ class Board(Vertical):
             return
         elif self.view not in ("tree", "empty"):
             self.turn_to("tree")
-        elif self.shown.tree.filter.wants:
-            self.shown.tree.set_filter(FILTERS[0])
-            self._tree_changed(None)
+        elif self.view == "tree":
+            self.lift_filter()
+
+    def lift_filter(self) -> bool:
+        """Show all rows of the view again; False when no filter hid any."""
+        if self.view == "commands":
+            return self.listing.lift_filter()
+        if not self.shown.tree.filter.wants:
+            return False
+        self.shown.tree.set_filter(FILTERS[0])
+        self._tree_changed(None)
+        return True
 
     def action_hide_side(self) -> None:
         self.side.toggle_hidden()

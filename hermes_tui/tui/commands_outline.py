@@ -59,6 +59,11 @@ class CommandsOutline(Blocks[tuple[object, ...]]):
         self._met: dict[RowKey, tuple[RowKey, int]] = {}  # where keys were found: most are asked for again
 
     @property
+    def sifted(self) -> bool:
+        """Whether a filter lets only some through."""
+        return bool(self._bit)
+
+    @property
     def total(self) -> int:
         """How many commands there are."""
         return super().__len__()

@@ -193,8 +193,10 @@ class Finder:
         """The hits of a turn in the order of its rows; only those that are not hidden."""
         assert self._shown is not None
         if commands:
+            listed = self._shown.commands
             keys = (item_key(item) for item in group.turn.items if item.tool in COMMAND_TOOLS)
-            return [key for key in keys if key in group.rows]
+            found = [key for key in keys if key in group.rows]
+            return [key for key in found if listed.find(key) is not None] if listed.sifted else found
         tree = self._shown.tree
         mark = (group.head, self._hits.version, tree.built, len(tree))
         if self._order[0] != mark:

@@ -72,6 +72,14 @@ class Listing:
             self.every.sift()
         self.changed()
 
+    def lift_filter(self) -> bool:
+        """Let all commands through again; False when that is so."""
+        if not self.review.filter.bit:
+            return False
+        self.review.reset()
+        self.sift()
+        return True
+
     def show_every(self, every: EveryCommand | None) -> None:
         """List the commands of all sessions, or again (None) of the one that is shown."""
         self.every = every

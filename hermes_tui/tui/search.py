@@ -32,6 +32,7 @@ class Place(Protocol):
 
     def mount(self, *widgets: Widget) -> AwaitMount: ...
     def turn_to(self, view: str) -> None: ...
+    def lift_filter(self) -> bool: ...
     def tell(self, text: str) -> None: ...
     def show_footer(self) -> None: ...
 
@@ -107,6 +108,9 @@ class Search:
             self._place.turn_to("tree")
         self._landed = True
         key = self._finder.step(self._rows.cursor, by, commands=self._commands)
+        if key is None and self._finder.groups(commands=self._commands) and self._place.lift_filter():
+            self._place.tell("The filter hid every hit: all rows are shown again.")
+            key = self._finder.step(self._rows.cursor, by, commands=self._commands)
         if key is not None:
             self._go(key)
 

@@ -183,6 +183,25 @@ async def test_in_the_commands_only_commands_are_hits(state: StateDir, play: Pla
         assert "/2" in stage.footer
 
 
+@pytest.mark.parametrize("view", ["1", "2"])
+async def test_hits_that_a_filter_hides_are_shown_when_there_are_no_others(
+    state: StateDir, play: Play, view: str
+) -> None:
+    for trace in range(3):
+        play(*wire_turn(trace))
+    async with pane(state) as stage:
+        await stage.shows("turn 2", "echo 2.1")
+        await stage.press(view, "F")
+        await stage.until(lambda: not any("echo" in line for line in stage.lines()[3:-1]))
+        await look(stage, "echo 1.0", "enter")
+        assert not any("echo 1.0" in line for line in stage.lines()[3:-1])
+        await stage.press("n")
+        assert stage.cursor_row.text == "echo 1.0"
+        assert "/echo 1.0 1/1" in stage.footer
+        said = [note.message for note in stage.app._notifications]
+        assert said[-1] == "The filter hid every hit: all rows are shown again."
+
+
 async def test_a_text_that_is_nowhere(state: StateDir, play: Play) -> None:
     play(*wire_turn(0))
     async with pane(state) as stage:
