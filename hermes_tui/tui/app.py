@@ -228,24 +228,24 @@ class TraceApp(Hands):
             return  # the session was left meanwhile
         from hermes_tui.tui import wishes
 
-        for wish in self.board.delivery.take(message.snapshot, time.time_ns()):
+        for wish in self.board.later.delivery.take(message.snapshot, time.time_ns()):
             self.run_worker(asyncio.to_thread(wishes.withdraw, self._state, wish), name="withdraw")
-        self.board.show_delivery()
+        self.board.later.show_delivery()
 
     def on_usage_moved(self, message: UsageMoved) -> None:
-        if self.board.usage is not None and message.session in (None, self.shown.id):
-            self.board.usage.take(message)
+        if self.board.later.usage is not None and message.session in (None, self.shown.id):
+            self.board.later.usage.take(message)
 
     def on_transcript_read(self, message: TranscriptRead) -> None:
-        if self.board.transcript is not None:
-            self.board.transcript.take(message)
+        if self.board.later.transcript is not None:
+            self.board.later.transcript.take(message)
 
     def on_relay_moved(self, message: RelayMoved) -> None:
         self.board.relay, self.board.trouble = message.relay, message.trouble
         self.board.mismatch = mismatch(message.relay, self._wanted)
         self.board.empty.show(message.relay, message.trouble)
         self.board.show_header()
-        self.board.show_delivery()
+        self.board.later.show_delivery()
 
     def on_facts_arrived(self, _: FactsArrived) -> None:
         if self._directory is not None and self._directory.is_current:
@@ -361,12 +361,12 @@ class TraceApp(Hands):
 
     def _look_at_delivery(self) -> None:
         delivery = self.board.view == "delivery"
-        self._feed.look_at_delivery(self.board.delivery.wishes.open if delivery else None)
+        self._feed.look_at_delivery(self.board.later.delivery.wishes.open if delivery else None)
 
     async def _learn_windows(self, windows: Callable[[], Windows]) -> None:
         known = await asyncio.to_thread(windows)
-        if self.board.usage is not None:
-            self.board.usage.tell_windows(known)
+        if self.board.later.usage is not None:
+            self.board.later.usage.tell_windows(known)
 
     def on_review_asked(self, message: ReviewAsked) -> None:
         self._review.asked(message.what)
@@ -378,10 +378,10 @@ class TraceApp(Hands):
         self.run_worker(self._wish(message.kind), name=message.kind)
 
     async def _wish(self, kind: str) -> None:
-        if not await self.board.delivery.wishes.make(self._state, kind, self.shown.id):
+        if not await self.board.later.delivery.wishes.make(self._state, kind, self.shown.id):
             self.notify("It is still at the last one.", timeout=2)
         self._look_at_delivery()
-        self.board.show_delivery()
+        self.board.later.show_delivery()
 
     def action_view(self, view: str) -> None:
         self.board.turn_to(view)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.widget import Widget
 from textual.widgets import Rule
 
 from hermes_tui.model.flags import Flags
@@ -21,6 +19,7 @@ from hermes_tui.tui import glyphs as glyph_sets
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.held import Held
+from hermes_tui.tui.later_views import LaterViews
 from hermes_tui.tui.listing import Listing
 from hermes_tui.tui.messages import (
     CursorMoved,
@@ -49,7 +48,6 @@ from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.view_switcher import ViewSwitcher
 
 if TYPE_CHECKING:
-    from hermes_tui.tui.delivery import DeliveryState
     from hermes_tui.tui.finder import Finder
     from hermes_tui.tui.transcript_feed import TranscriptFeed
     from hermes_tui.tui.widgets.delivery_view import DeliveryView
@@ -100,15 +98,13 @@ class Board(Vertical):
         self._footer = Footer(glyphs)
         self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
-        self._texts = texts
+        self.later = LaterViews(self, texts)
         self._views = ViewSwitcher(
             empty,
             {
                 "tree": lambda: self.trace_tree,
                 "commands": lambda: self.listing.rows,
-                "usage": self._make_usage,
-                "delivery": self._make_proof,
-                "transcript": self._make_transcript,
+                **self.later.makers,
             },
             id="views",
         )
@@ -123,44 +119,6 @@ class Board(Vertical):
             yield self._views
             yield self.side.page
         yield self._footer
-
-    # --- the views that are made when somebody turns to them
-
-    @cached_property
-    def delivery(self) -> DeliveryState:
-        """What is known of the way to MLflow."""
-        from hermes_tui.tui.delivery import DeliveryState
-
-        return DeliveryState(self.glyphs)
-
-    @property
-    def proof(self) -> DeliveryView | None:
-        return cast("DeliveryView | None", self._views.made("delivery"))
-
-    @property
-    def usage(self) -> UsageView | None:
-        return cast("UsageView | None", self._views.made("usage"))
-
-    @property
-    def transcript(self) -> TranscriptView | None:
-        return cast("TranscriptView | None", self._views.made("transcript"))
-
-    def _make_proof(self) -> Widget:
-        from hermes_tui.tui.widgets.delivery_view import DeliveryView
-
-        return DeliveryView(self.glyphs, id="delivery")
-
-    def _make_usage(self) -> Widget:
-        from hermes_tui.tui.widgets.usage_view import UsageView
-
-        return UsageView(self.glyphs, self.delivery.differences, id="usage")
-
-    def _make_transcript(self) -> Widget:
-        from hermes_tui.tui.widgets.transcript_view import TranscriptView
-
-        view = TranscriptView(self.glyphs, self._texts(), id="transcript")
-        view.full = self.side.full
-        return view
 
     # --- the session
 
@@ -199,14 +157,14 @@ class Board(Vertical):
         fresh = 0 if self.filling else max(0, self.shown.news - known)
         if not self.trace_tree.following:
             self._unseen += fresh
-        if self.transcript is not None:
-            self.transcript.missed(fresh)
+        if self.later.transcript is not None:
+            self.later.transcript.missed(fresh)
         self._rows_changed()
         self.show_header()
         self.show_footer()
         self.side.soon()
-        self.show_usage()
-        self.show_transcript()
+        self.later.show_usage()
+        self.later.show_transcript()
 
     def tick(self) -> None:
         """What the clock alone changes."""
@@ -218,9 +176,7 @@ class Board(Vertical):
             self.show_header()
         else:
             self.post_message(Refreshed())
-        self.show_delivery()
-        self.show_usage()
-        self.show_transcript()
+        self.later.show()
 
     def _refresh_rows(self) -> None:
         """Bring the rows up to date; a turn in which the user reads stays open."""
@@ -243,7 +199,7 @@ class Board(Vertical):
 
     def session_of(self, key: RowKey) -> str | None:
         """The session that a row of another one is in."""
-        return self.listing.session_of(key) or self.delivery.session_of(key[0])
+        return self.listing.session_of(key) or self.later.delivery.session_of(key[0])
 
     # --- what is shown
 
@@ -261,7 +217,7 @@ class Board(Vertical):
         self._header.data = heading(self.shown, self.says, trouble)
 
     def show_footer(self) -> None:
-        transcript = self.transcript if self.view == "transcript" else None
+        transcript = self.later.transcript if self.view == "transcript" else None
         unseen = self._unseen if transcript is None else transcript.unseen
         self._footer.data = footer(
             self.view,
@@ -274,26 +230,6 @@ class Board(Vertical):
             search=self.search.words(),
         )
 
-    def show_delivery(self) -> None:
-        if self.view != "delivery" or self.proof is None:
-            return
-        address = self.relay.destination if self.relay is not None else None
-        stopped = self.trouble if self.relay is None else ""
-        self.proof.show(self.delivery.data(self.shown, address, stopped, time.time_ns()))
-
-    def show_usage(self) -> None:
-        if self.usage is None:
-            return
-        looks = self.view == "usage"
-        self.usage.follow(self.shown if looks else None, time.time_ns())
-        record = self.shown.record if looks else None
-        if record is not None and record.row is not None and record.sums is not None:
-            self.usage.tell_hermes(record.sums, record.row.api_calls)
-
-    def show_transcript(self) -> None:
-        if self.transcript is not None:
-            self.transcript.show(self.shown if self.view == "transcript" else None)
-
     # --- what the user does
 
     def turn_to(self, view: str) -> None:
@@ -304,9 +240,7 @@ class Board(Vertical):
         self._views.turn_to(view).focus()
         self.post_message(ViewChanged(view))
         self.listing.rows_changed()
-        self.show_delivery()
-        self.show_usage()
-        self.show_transcript()
+        self.later.show()
         self.side.show()
         self.search.show()
         self.show_footer()
@@ -317,8 +251,8 @@ class Board(Vertical):
         self._unseen = 0
         self.trace_tree.follow()
         self.listing.follow()
-        if self.transcript is not None:
-            self.transcript.follow()
+        if self.later.transcript is not None:
+            self.later.transcript.follow()
         self._refresh_rows()
         self._rows_changed()
         self.show_footer()
@@ -354,8 +288,8 @@ class Board(Vertical):
     def toggle_full(self) -> None:
         """Long values in the details whole, or shortened."""
         self.side.toggle_full()
-        if self.transcript is not None:
-            self.transcript.show_full(self.side.full)
+        if self.later.transcript is not None:
+            self.later.transcript.show_full(self.side.full)
 
     def leave(self) -> None:
         """From the details to the rows, from a search to none, from another view to the tree."""

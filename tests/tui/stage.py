@@ -150,6 +150,7 @@ class Clock:
         for module in (
             "app",
             "board",
+            "later_views",
             "reviewing",
             "wishes",
             "usage_feed",
@@ -240,8 +241,8 @@ class Stage:
 
     @property
     def proof(self) -> DeliveryView:
-        assert self.app.board.proof is not None
-        return self.app.board.proof
+        assert self.app.board.later.proof is not None
+        return self.app.board.later.proof
 
     @property
     def cursor(self) -> RowKey | None:

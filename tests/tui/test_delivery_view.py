@@ -158,9 +158,9 @@ async def test_a_page_that_stays_is_not_laid_out_again(state: StateDir, relay: S
     async with pane(state) as stage:
         await opened(stage, "Every span")
         laid_out = stage.proof.laid_out
-        before = stage.app.board.delivery.snapshot
+        before = stage.app.board.later.delivery.snapshot
         relay.writer.set_meta("received", {"x": 1}).result(20)
-        await stage.until(lambda: stage.app.board.delivery.snapshot is not before)
+        await stage.until(lambda: stage.app.board.later.delivery.snapshot is not before)
         assert stage.proof.laid_out == laid_out
 
 
@@ -396,7 +396,7 @@ async def test_a_wish_is_laid_answered_and_tidied_away(
                 "✓ verified: all 4 spans" if kind == "verify" else "✓ retry: sent 2 again", "(0s ago)"
             )
             await stage.until(lambda: desk.wishes() == [])
-            assert stage.app._feed._wishes == () or stage.app.board.delivery.wishes.open == ()
+            assert stage.app._feed._wishes == () or stage.app.board.later.delivery.wishes.open == ()
 
 
 async def test_wishes_by_the_footer_and_not_from_other_views(state: StateDir, relay: Set) -> None:

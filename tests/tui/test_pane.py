@@ -417,7 +417,7 @@ async def test_at_forty_columns_the_footer_keeps_what_arrived_and_the_key_to_all
         await stage.shows("turn 0")
         await stage.press("home", view)
         await stage.until(
-            lambda: stage.app.board.view != "transcript" or len(stage.app.board.transcript._script)
+            lambda: stage.app.board.view != "transcript" or len(stage.app.board.later.transcript._script)
         )
         await stage.press("home")
         await stage.until(lambda: "f follow" in stage.footer)

@@ -71,7 +71,7 @@ PROVED = Scene("interrupted", delivery=Delivery.CONFIRMED, said=OK, told=[DOUBLE
 
 
 async def _usage(stage: Stage) -> None:
-    view = stage.app.board.usage
+    view = stage.app.board.later.usage
     await stage.until(
         lambda: "all today" in "\n".join("".join(text for text, _ in line.parts) for line in view._lines)
     )
@@ -80,16 +80,16 @@ async def _usage(stage: Stage) -> None:
 async def _slow(stage: Stage) -> None:
     """The cursor is on one of the slowest spans."""
     await _usage(stage)
-    while stage.app.board.usage.cursor is None or stage.app.board.usage.cursor[2] != "span":
+    while stage.app.board.later.usage.cursor is None or stage.app.board.later.usage.cursor[2] != "span":
         await stage.press("down")
 
 
 async def _delivery(stage: Stage) -> None:
-    await stage.until(lambda: stage.proof._lines and stage.app.board.delivery.snapshot.counts)
+    await stage.until(lambda: stage.proof._lines and stage.app.board.later.delivery.snapshot.counts)
 
 
 async def _transcript(stage: Stage) -> None:
-    view = stage.app.board.transcript
+    view = stage.app.board.later.transcript
     await stage.until(lambda: view._script and not view._asked)
 
 

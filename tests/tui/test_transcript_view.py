@@ -36,7 +36,7 @@ async def opened(stage: Stage, *texts: str) -> TranscriptView:
     await stage.until(lambda: stage.app.shown.totals.spans)
     await stage.press("5")
     assert stage.view == "transcript"
-    view = stage.app.board.transcript
+    view = stage.app.board.later.transcript
     await stage.shows(*texts)
     await read(stage)
     return view
@@ -49,7 +49,7 @@ def page(stage: Stage) -> list[str]:
 
 async def read(stage: Stage) -> None:
     """Until everything near the view was read."""
-    view = stage.app.board.transcript
+    view = stage.app.board.later.transcript
     await stage.until(lambda: view._script and not view._asked)
 
 
@@ -114,8 +114,8 @@ async def test_what_came_below_is_counted_and_one_key_goes_there(
         await stage.press("5", key)
         await stage.shows("echo 2.2")
         await stage.until(lambda: "f follow" not in stage.footer)
-        assert stage.app.board.transcript is not None
-        assert stage.app.board.transcript.following
+        assert stage.app.board.later.transcript is not None
+        assert stage.app.board.later.transcript.following
 
 
 async def test_what_comes_above_moves_nothing(state: StateDir, play: Play) -> None:

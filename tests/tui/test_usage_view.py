@@ -69,8 +69,8 @@ async def opened(stage: Stage, *texts: str) -> UsageView:
     await stage.press("3")
     assert stage.view == "usage"
     await stage.shows(*texts)
-    assert stage.app.board.usage is not None
-    return stage.app.board.usage
+    assert stage.app.board.later.usage is not None
+    return stage.app.board.later.usage
 
 
 def page(view: UsageView) -> list[str]:
@@ -269,7 +269,7 @@ async def test_it_obeys_nothing(state: StateDir, open_writer: Open, width: int) 
     async with pane(state, (width, 200)) as stage:
         await stage.until(lambda: stage.app.shown.totals.spans == len(spans))
         await stage.press("3")
-        await stage.until(lambda: page(stage.app.board.usage))
+        await stage.until(lambda: page(stage.app.board.later.usage))
         for strip in stage.strips():
             assert strip.cell_length == width
             for segment in strip:
