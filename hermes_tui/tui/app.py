@@ -48,7 +48,7 @@ from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.supervision import Supervision, mismatch
 from hermes_tui.tui.views import VIEWS
-from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.bars import PaneFooter
 from hermes_tui.tui.widgets.empty import Empty, watched_words
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class TraceApp(Hands):
         self._newest: str | None = None
         self._goal: RowKey | None = None  # where to go once the session it is in has come
         self._chosen = False
+        self._left: str | None = None  # the newest session when the user turned to another: it is not news
         self._reading = Reading(self.pages)
         empty = Empty(self._watched, state, id="empty")
         self.board = Board(
@@ -273,7 +274,7 @@ class TraceApp(Hands):
         ours = beside(self.live, self._folders, time.time_ns())
         newest = ours or directory.newest(self._journal.newest, self._journal.sessions, self.live)
         self._newest = newest
-        self.board.others = newest not in (None, self.shown.id)
+        self.board.others = newest not in (None, self.shown.id, self._left)
         if newest is None or newest == self.shown.id or self._chosen or self.board.held is not None:
             return
         if not self.shown.id:
@@ -293,7 +294,7 @@ class TraceApp(Hands):
 
     def _show_now(self, session: str) -> None:
         """Turn to a session; its spans follow."""
-        self.board.others = self._newest not in (None, session)
+        self.board.others = self._newest not in (None, session, self._left)
         self._feed.show(session)
         if self._watch is not None:
             self._watch.pin(session)
@@ -304,7 +305,7 @@ class TraceApp(Hands):
     def _show_session(self, session: str | None) -> None:
         self._goal = None
         if session is not None and session != self.shown.id:
-            self._chosen = session != self._newest
+            self._chosen, self._left = session != self._newest, self._newest
             self._show_now(session)
 
     def _go_to(self, key: RowKey) -> None:
@@ -346,7 +347,7 @@ class TraceApp(Hands):
     def on_details_shown(self) -> None:
         self.board.side.show()
 
-    def on_footer_pressed(self, message: Footer.Pressed) -> None:
+    def on_pane_footer_pressed(self, message: PaneFooter.Pressed) -> None:
         self.simulate_key({"?": "question_mark", "/": "slash"}.get(message.key, message.key))
 
     def on_view_changed(self, message: ViewChanged) -> None:

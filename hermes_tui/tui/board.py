@@ -42,7 +42,7 @@ from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.side import Side
 from hermes_tui.tui.trust import RelaySays
 from hermes_tui.tui.views import footer
-from hermes_tui.tui.widgets.bars import Footer, Header, HeaderData
+from hermes_tui.tui.widgets.bars import HeaderData, PaneFooter, PaneHeader
 from hermes_tui.tui.widgets.empty import Empty
 from hermes_tui.tui.widgets.trace_tree import TraceTree
 from hermes_tui.tui.widgets.view_switcher import ViewSwitcher
@@ -94,8 +94,8 @@ class Board(Vertical):
         self.others = False
         self.held: Held | None = None
         self._unseen = 0
-        self._header = Header(glyphs)
-        self._footer = Footer(glyphs)
+        self._header = PaneHeader(glyphs)
+        self._footer = PaneFooter(glyphs)
         self.empty = empty
         self.trace_tree = TraceTree(self.shown.tree, id="tree")
         self.later = LaterViews(self, texts)
@@ -237,7 +237,11 @@ class Board(Vertical):
         if not self.shown.id:
             return
         self.view = view
-        self._views.turn_to(view).focus()
+        widget = self._views.turn_to(view)
+        if widget.is_mounted:
+            self.screen.set_focus(widget)  # at once: what is focused next, as the search's line, keeps it
+        else:
+            widget.focus()
         self.post_message(ViewChanged(view))
         self.listing.rows_changed()
         self.later.show()
@@ -311,6 +315,15 @@ class Board(Vertical):
         self.shown.tree.set_filter(FILTERS[0])
         self._tree_changed(None)
         return True
+
+    def on_resize(self) -> None:
+        """Where the details no longer have a place they cannot keep the focus."""
+        self.call_after_refresh(self._refocus)
+
+    def _refocus(self) -> None:
+        focused = self.screen.focused
+        if self.view != "empty" and (focused is None or (focused is self.side.page and not self.side.wide)):
+            self.rows.focus()
 
     def action_hide_side(self) -> None:
         self.side.toggle_hidden()

@@ -8,7 +8,7 @@ from hermes_tui.tui.board import Board
 from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import declared_keys
-from hermes_tui.tui.widgets.command_list import CommandList
+from hermes_tui.tui.widgets.command_list import CommandRows
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.row_list import RowList
 from hermes_tui.tui.widgets.trace_tree import TraceTree
@@ -20,6 +20,6 @@ def all_keys(app: type[DOMNode]) -> dict[str, list[tuple[str, str]]]:
     """Keys and what they do, by where they do it."""
     return declared_keys({
         "Everywhere": (app, Hands, Board), "Any list": (RowList,), "Tree": (TraceTree,),
-        "Commands": (CommandList,), "MLflow": (DeliveryView,), "Usage": (UsageView,),
+        "Commands": (CommandRows,), "MLflow": (DeliveryView,), "Usage": (UsageView,),
         "Transcript": (TranscriptView,), "Details": (DetailsScreen,),
     })  # fmt: skip

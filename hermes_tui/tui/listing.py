@@ -10,7 +10,7 @@ from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import ShownSession, Subject
 from hermes_tui.tui.views import review_line
-from hermes_tui.tui.widgets.command_list import CommandList, ReviewBar
+from hermes_tui.tui.widgets.command_list import CommandRows, ReviewBar
 
 if TYPE_CHECKING:
     from hermes_tui.tui.every_command import EveryCommand
@@ -32,7 +32,7 @@ class Listing:
         self.review = review
         self.every: EveryCommand | None = None
         self.bar = ReviewBar(glyphs)
-        self.rows = CommandList(place.shown.commands, id="commands")
+        self.rows = CommandRows(place.shown.commands, id="commands")
         self._place = place
 
     @property

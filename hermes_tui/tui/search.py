@@ -10,7 +10,7 @@ from hermes_tui.model.span import Span
 from hermes_tui.tui.messages import HitsFound
 from hermes_tui.tui.rows import RowKey
 from hermes_tui.tui.shown import ShownSession
-from hermes_tui.tui.widgets.bars import Footer
+from hermes_tui.tui.widgets.bars import PaneFooter
 from hermes_tui.tui.widgets.row_list import RowList
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Search:
     """`lists` are the tree and the list of commands; `finder` makes what finds, for the first search."""
 
     def __init__(
-        self, place: Place, finder: Callable[[], Finder], lists: tuple[RowList, RowList], footer: Footer
+        self, place: Place, finder: Callable[[], Finder], lists: tuple[RowList, RowList], footer: PaneFooter
     ) -> None:
         self.bar: SearchBar | None = None
         self._place = place

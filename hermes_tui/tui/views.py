@@ -56,6 +56,7 @@ def footer(
         search=search,
         spoken=others or view in own,
         paused=paused,
+        others=others,
     )
 
 

@@ -17,7 +17,7 @@ from hermes_tui.tui.hands import Hands
 from hermes_tui.tui.messages import SpansArrived
 from hermes_tui.tui.screens.details import DetailsScreen
 from hermes_tui.tui.screens.help import HelpScreen, key_names
-from hermes_tui.tui.widgets.command_list import CommandList
+from hermes_tui.tui.widgets.command_list import CommandRows
 from hermes_tui.tui.widgets.delivery_view import DeliveryView
 from hermes_tui.tui.widgets.details import Details
 from hermes_tui.tui.widgets.row_list import RowList
@@ -585,7 +585,7 @@ def declared() -> list[Binding]:
     owners = (
         TraceTree,
         RowList,
-        CommandList,
+        CommandRows,
         DeliveryView,
         TranscriptView,
         DetailsScreen,

@@ -43,7 +43,7 @@ class HeaderData(msgspec.Struct, frozen=True):
     trouble: str = ""
 
 
-class Header(Widget):
+class PaneHeader(Widget):
     """Two lines: which session and is it alive; what did it cost and is it safe."""
 
     data: reactive[HeaderData] = reactive(HeaderData())
@@ -133,6 +133,8 @@ def _ends(left: Text, right: Text, width: int, glyphs: Glyphs) -> Text:
 
 _LEAST_ID = 14  # cells in which an id can still be told from others
 _TOLD = ("f", "n", "P")  # what these stand for is said: what came, and what was found
+_SESSIONS = "s"
+_NEW_SESSION = "s new"  # where there is no room for more words
 _HELP = "?"  # who sees this one finds all others
 
 
@@ -141,7 +143,7 @@ class FooterData(msgspec.Struct, frozen=True):
 
     `views` and `keys` are (key, words); `view` is the key of the open one. `spoken`: the words of the first
     key matter more than the names of the views that are not open. `paused`: the view is frozen. `search`: how
-    a search stands.
+    a search stands. `others`: a newer session waits, which is said whatever else is.
     """
 
     views: tuple[tuple[str, str], ...] = ()
@@ -152,9 +154,10 @@ class FooterData(msgspec.Struct, frozen=True):
     spoken: bool = False
     paused: bool = False
     search: str = ""
+    others: bool = False
 
 
-class Footer(Widget):
+class PaneFooter(Widget):
     """One line: the views with their numbers, then the keys that matter; everything can be clicked."""
 
     data: reactive[FooterData] = reactive(FooterData())
@@ -174,19 +177,21 @@ class Footer(Widget):
         data, width = self.data, self.content_size.width
         keys = [(key, f"{key} {words}") for key, words in data.keys]
         spoken = data.spoken
+        waits = [each for each in keys if each[0] == _SESSIONS and data.others]
         if data.paused:
             news = f", +{data.unseen} new" if data.unseen else ""
-            keys, spoken = [("P", f"P paused{news}"), *keys[-2:]], True
+            keys, spoken = [("P", f"P paused{news}"), *waits, *keys[-2:]], True
         elif data.unseen:
-            keys, spoken = [("f", f"+{data.unseen} new, f follows"), *keys[-2:]], True
+            keys, spoken = [("f", f"+{data.unseen} new, f follows"), *waits, *keys[-2:]], True
         elif not data.following:
             keys, spoken = [("f", "f follow"), *keys], True
         if data.search:
             keys, spoken = [("n", data.search), *keys], True
         least = [
-            (key, text if (spoken and not at) or key in _TOLD else key) for at, (key, text) in enumerate(keys)
+            (key, text if (spoken and not at) or key in _TOLD else self._short(key))
+            for at, (key, text) in enumerate(keys)
         ]
-        told = [each for each in least if each[0] in (*_TOLD, _HELP)]
+        told = [each for each in least if self._stays(each[0])]
         left = self._named(width - self._length(least), width - self._length(told))
         right = self._shortened(keys, width - self._length(left))
         self._targets = []
@@ -220,11 +225,18 @@ class Footer(Widget):
             if self._length(keys) <= room:
                 break
             if keys[at][0] not in _TOLD:
-                keys[at] = (keys[at][0], keys[at][0])
+                keys[at] = (keys[at][0], self._short(keys[at][0]))
         while keys and self._length(keys) > room:
-            spare = [at for at, (key, _) in enumerate(keys) if key not in (*_TOLD, _HELP)]
+            spare = [at for at, (key, _) in enumerate(keys) if not self._stays(key)]
             keys.pop(next(iter(spare), -1))
         return keys
+
+    def _short(self, key: str) -> str:
+        """What is said of a key where there is little room."""
+        return _NEW_SESSION if key == _SESSIONS and self.data.others else key
+
+    def _stays(self, key: str) -> bool:
+        return key in (*_TOLD, _HELP) or (key == _SESSIONS and self.data.others)
 
     def _length(self, parts: Sequence[tuple[str, str]]) -> int:
         return sum(cell_len(text) + 2 for _, text in parts)

@@ -27,7 +27,7 @@ class CommandSource(Source, Protocol):
     def keys(self) -> Iterator[RowKey]: ...
 
 
-class CommandList(RowList):
+class CommandRows(RowList):
     """Every terminal command of the session, newest last; or of all sessions, newest first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

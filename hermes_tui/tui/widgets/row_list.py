@@ -18,6 +18,7 @@ from textual.binding import BindingType
 from textual.cache import LRUCache
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
+from textual.scrollbar import ScrollTo
 from textual.strip import Strip
 from textual.timer import Timer
 
@@ -74,6 +75,8 @@ class RowList(ScrollView, can_focus=True):
         self.following = True
         self.painted = 0
         self._cursor_line = 0
+        self._anchor: tuple[RowKey | None, int] = (None, 0)  # what stays where it is, and its line
+        self._scrolled = False  # by hand, and not gone to a row since
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(2048)
         self._tick = 0
         self._clocks: Timer | None = None
@@ -95,11 +98,29 @@ class RowList(ScrollView, can_focus=True):
             self._place(min(self._cursor_line, len(self.source) - 1), by_user=False)
         else:
             self.cursor = self.source.row(line).key  # another name of the same, now that its span has come
-        if line is not None and not self.following and line != self._cursor_line:
-            # Rows came or went above: move the window with the item, so that it stays where the eye is.
-            self.scroll_to(y=self.scroll_offset.y + line - self._cursor_line, animate=False, force=True)
+            self._keep_in_place()
             self._cursor_line = line
+        self._drop_anchor()
         self.refresh()
+
+    def _keep_in_place(self) -> None:
+        """Rows came or went above: move the window with what the eye is on, so that it stays there."""
+        key, before = self._anchor
+        now = self.source.find(key)
+        if now is not None and now != before:
+            self.scroll_to(y=self.scroll_offset.y + now - before, animate=False, force=True)
+
+    def _drop_anchor(self) -> None:
+        """What the eye is on: the cursor's row or, where that was scrolled out of sight, the first line."""
+        top = self.scroll_offset.y
+        if self._in_sight(self._cursor_line):
+            self._anchor = self.cursor, self._cursor_line
+        elif top < len(self.source):
+            self._anchor = self.source.row(top).key, top
+
+    def _in_sight(self, line: int) -> bool:
+        top = self.scroll_offset.y
+        return top <= line < top + self.scrollable_content_region.height
 
     def follow(self) -> None:
         """Look at the newest row, now and as rows come."""
@@ -123,13 +144,17 @@ class RowList(ScrollView, can_focus=True):
             self.refresh()
 
     def _follow(self) -> None:
+        self._scrolled = False
         line = self.source.find(self.source.newest())
         if line is not None:
             self._place(line, by_user=False)
-            end = self._end_of_waiting(line)
-            top = max(0, min(line - self._covered(line), end - self.scrollable_content_region.height + 1))
-            if top != self.scroll_offset.y:
+            if (top := self._top_of(line)) != self.scroll_offset.y:
                 self.scroll_to(y=top, animate=False, force=True)
+
+    def _top_of(self, line: int) -> int:
+        """The first line on the screen while the newest one is followed."""
+        end = self._end_of_waiting(line)
+        return max(0, min(line - self._covered(line), end - self.scrollable_content_region.height + 1))
 
     def _end_of_waiting(self, line: int) -> int:
         """The last of the rows right after this one that say what is awaited: they are seen too."""
@@ -147,6 +172,7 @@ class RowList(ScrollView, can_focus=True):
         changed = key != self.cursor
         self.cursor = key
         self._show_line(line)
+        self._drop_anchor()
         self._refresh_lines(before, line)
         if changed or by_user:
             self.post_message(CursorMoved(key, by_user))
@@ -172,8 +198,48 @@ class RowList(ScrollView, can_focus=True):
         self._resize()
         if self.following:
             self._follow()  # rows may have come before there was any height
-        elif self.cursor is not None:
+        elif self.cursor is not None and self._anchor[0] == self.cursor:
             self._show_line(self._cursor_line)
+
+    # --- scrolling by hand
+
+    def on_mouse_scroll_up(self) -> None:
+        self._let_go(moves=self.scroll_y > 0)
+
+    def on_mouse_scroll_down(self) -> None:
+        self._let_go(moves=self.scroll_y < self.max_scroll_y)
+
+    def on_scroll_up(self) -> None:
+        self._let_go(moves=self.scroll_y > 0)
+
+    def on_scroll_down(self) -> None:
+        self._let_go(moves=self.scroll_y < self.max_scroll_y)
+
+    def on_scroll_to(self, message: ScrollTo) -> None:
+        self._let_go(moves=message.y is not None and round(message.y) != self.scroll_offset.y)
+
+    def _let_go(self, *, moves: bool) -> None:
+        """Who scrolls reads there: nothing is followed until he is back where the newest row is."""
+        self._scrolled = self._scrolled or moves
+        if moves and self.following:
+            self.following = False
+            self._tell()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        if not self._scrolled or round(old_value) == round(new_value):
+            return
+        newest = self.source.newest()
+        line = self.source.find(newest) if newest == self.cursor else None
+        if line is not None and round(new_value) == self._top_of(line):
+            self.following, self._scrolled = True, False
+            self._tell()
+        self._drop_anchor()
+
+    def _tell(self) -> None:
+        """The footer says whether the newest row is followed."""
+        if self.cursor is not None:
+            self.post_message(CursorMoved(self.cursor, by_user=True))
 
     # --- moving
 
@@ -192,7 +258,7 @@ class RowList(ScrollView, can_focus=True):
 
     def _move_to(self, line: int) -> None:
         if len(self.source):
-            self.following = False
+            self.following = self._scrolled = False
             self._place(max(0, min(line, len(self.source) - 1)), by_user=True)
 
     def on_click(self, event: events.Click) -> None:
