@@ -386,15 +386,16 @@ class Board(Vertical):
         self.show_footer()
 
     def on_row_picked(self, message: RowPicked) -> None:
-        if self.view != "tree":
+        if message.place or self.view not in ("tree", "commands") or message.key[2] == "session":
             return  # it may be in another session: the app goes there
         message.stop()
         if self.side.wide:
             self.side.page.focus()
             return
         # Who reads one row does not want the next one; who then closes it without having moved does.
-        read = message.key if self.trace_tree.following else None
-        self.trace_tree.following = False
+        read = message.key if self.view == "tree" and self.trace_tree.following else None
+        for rows in (self.trace_tree, self.listing.rows):
+            rows.following = rows.following and self.rows is not rows
         self.app.push_screen(DetailsScreen(self.glyphs), lambda _: self._after_details(read))
 
     def _after_details(self, read: RowKey | None) -> None:

@@ -101,9 +101,10 @@ class RelayMoved(Message):
 
 @dataclass
 class RowPicked(Message):
-    """The user pressed Enter on a row, or clicked the one under the cursor."""
+    """The user pressed Enter on a row, or clicked the one under the cursor; `place`: asked where it is."""
 
     key: RowKey
+    place: bool = False
 
 
 @dataclass

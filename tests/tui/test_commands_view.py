@@ -202,6 +202,26 @@ async def test_flags_are_seen_in_both_lists_and_told_in_the_details(
         await stage.shows("! runs as another user (sudo)", "! deletes folders (rm -r)")
 
 
+@pytest.mark.parametrize("size", [NARROW, WIDE], ids=["60", "120"])
+async def test_enter_shows_a_command_s_details_and_t_its_turn(
+    state: StateDir, play: Play, size: tuple[int, int]
+) -> None:
+    play(*wire_turn(0, calls=3))
+    async with pane(state, size) as stage:
+        await opened(stage, "echo 0.2")
+        await stage.press("k", "enter")
+        await stage.shows("out 0.1")
+        if size is NARROW:
+            await stage.press("n")
+            await stage.shows("out 0.2")
+            await stage.press("p")
+            await stage.shows("out 0.1")
+        await stage.press("escape")
+        assert (stage.view, stage.cursor_row.text) == ("commands", "echo 0.1")
+        await stage.press("t")
+        assert (stage.view, stage.cursor_row.text) == ("tree", "echo 0.1")
+
+
 # ---- all sessions
 
 
@@ -222,6 +242,11 @@ async def test_the_commands_of_all_sessions(state: StateDir, play: Play) -> None
         await stage.press("m")
         assert stage.cursor_row.mark == "✓"
         await stage.press("enter")
+        await stage.shows("esc back", "false")
+        await stage.press("p", "n", "escape")
+        assert stage.cursor_row.text == "false"
+        assert stage.view == "commands"
+        await stage.press("t")
         await stage.until(lambda: stage.app.shown.id == "old" and stage.view == "tree")
         await stage.until(lambda: stage.cursor_row.text == "false")
         await stage.press("2")

@@ -387,7 +387,7 @@ async def test_a_row_without_a_span_says_so(state: StateDir, play: Play) -> None
 
 
 @SIZES
-async def test_enter_on_a_command_jumps_to_its_span_in_a_folded_turn(
+async def test_t_on_a_command_jumps_to_its_span_in_a_folded_turn(
     state: StateDir, play: Play, size: tuple[int, int]
 ) -> None:
     for number in range(4):
@@ -400,7 +400,7 @@ async def test_enter_on_a_command_jumps_to_its_span_in_a_folded_turn(
         assert stage.cursor_row.text == "echo 3.1"
         await stage.press("home", "down")
         assert stage.cursor_row.text == "echo 0.1"
-        await stage.press("enter")
+        await stage.press("t")
         assert stage.view == "tree"
         assert stage.cursor == key_of(wire_command(0, 1))
         assert stage.cursor_row.text == "echo 0.1"

@@ -15,7 +15,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hermes_tui.tui.glyphs import Glyphs
-from hermes_tui.tui.messages import ReviewAsked
+from hermes_tui.tui.messages import ReviewAsked, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.widgets.row_list import ROOMY, RowList, Source
 
@@ -36,6 +36,7 @@ class CommandRows(RowList):
         Binding("F", "review('filter')", "Commands: all, failed, long, flagged, unreviewed"),
         Binding("a", "review('scope')", "Commands of this session, or of all"),
         Binding("X", "review('export')", "Export the commands listed"),
+        Binding("t", "place", "The command in its turn"),
     ]
 
     source: CommandSource
@@ -49,6 +50,11 @@ class CommandRows(RowList):
         """A click in front of a row."""
         self.go_to(row.key)
         self.action_review("mark")
+
+    def action_place(self) -> None:
+        """Show the command in the tree."""
+        if self.cursor is not None:
+            self.post_message(RowPicked(self.cursor, place=True))
 
     def action_review(self, what: str) -> None:
         self.post_message(ReviewAsked(what))
