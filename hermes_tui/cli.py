@@ -79,6 +79,8 @@ def open_pane(flags: dict[str, Any], split: str | None = None) -> None:
         fail(str(error))
     if split is not None:
         open_beside(split, own)
+        if words := goes_on(launcher.find(), flags.get("state_dir")):
+            click.echo(words)  # the pane that is left there can say nothing any more
         return
     code = run_pane(launcher.state, supervisor=launcher, chosen=chosen, flags=flags)
     words = goes_on(launcher.find(), flags.get("state_dir"))

@@ -76,7 +76,8 @@ def with_split(command: Command) -> Command:
         is_flag=False,
         flag_value="right",
         type=click.Choice(["right", "down"]),
-        help="Open the pane beside this one, in tmux, zellij, wezterm or kitty (default right).",
+        help="Open the pane beside this one (default right), in tmux, zellij, wezterm or kitty (there in its "
+        "layout `splits`).",
     )(command)
 
 

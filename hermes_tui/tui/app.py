@@ -403,6 +403,10 @@ class TraceApp(Hands):
     def action_neighbour(self, by: int) -> None:
         self.board.rows.action_move(by)
 
+    def action_pause(self) -> None:
+        super().action_pause()
+        self._turn_to_newest()  # what was held back meanwhile
+
     def action_side(self) -> None:
         """Between the rows and the details beside them; on other screens as Textual does."""
         if self.screen is self._main:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
+import msgspec
 from textual.actions import SkipAction
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -124,7 +125,8 @@ class Board(Vertical):
 
     def open(self, session: str) -> None:
         """Begin to show a session; one that is shown already begins anew, with its folds."""
-        self.held = None
+        if self.held is not None:
+            self._hold(None)
         if session == self.shown.id:
             self.shown.begin()
             self.search.begin(again=True)
@@ -214,6 +216,9 @@ class Board(Vertical):
         if not self.shown.id:
             self._header.data = HeaderData(trouble=trouble)
             return
+        if self.held is not None:
+            self._header.data = msgspec.structs.replace(self._header.data, trouble=trouble)
+            return
         self._header.data = heading(self.shown, self.says, trouble)
 
     def show_footer(self) -> None:
@@ -262,9 +267,9 @@ class Board(Vertical):
         self.show_footer()
 
     def toggle_pause(self) -> None:
-        """Freeze the view, or show what came since; what runs keeps its clock."""
+        """Freeze the view with its clocks, or show what came since."""
         if self.held is None and self.shown.id:
-            self.held = Held()
+            self._hold(Held())
             self.show_footer()
         elif self.held is not None:
             self._resume()
@@ -272,8 +277,16 @@ class Board(Vertical):
 
     def _resume(self) -> None:
         if self.held is not None:
-            spans, self.held = self.held.spans, None
+            spans = self.held.spans
+            self._hold(None)
             self.shown.add(spans)
+
+    def _hold(self, held: Held | None) -> None:
+        """Freeze the view, or let it go on."""
+        self.held = held
+        at_ns = 0 if held is None else time.time_ns()
+        for frozen in (self._header, self.trace_tree, self.listing.rows):
+            frozen.freeze(at_ns)
 
     def go_to(self, key: RowKey) -> None:
         """Put the tree's cursor on a row, and unfold what hides it."""

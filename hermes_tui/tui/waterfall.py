@@ -8,8 +8,10 @@ from typing import NamedTuple
 from hermes_tui.model.span import NANOSECONDS
 from hermes_tui.tui.glyphs import Glyphs
 
-_LEAST_WIDTH = 100  # cells of a line, before any of them go to bars
-_CELLS = (20, 48)
+_LEAST_WIDTH = 64  # cells of a line, before any of them go to bars …
+_FEW = 12  # … so many at first …
+_ROOMY = 100  # … and from this width on a quarter
+_MOST = 48
 _STEPS = (1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600, 900, 1_800, 3_600)
 
 
@@ -22,8 +24,9 @@ class Frame(NamedTuple):
 
 def cells(width: int) -> int:
     """How many cells of a line of this width are for bars."""
-    least, most = _CELLS
-    return max(least, min(most, width // 4)) if width >= _LEAST_WIDTH else 0
+    if width < _ROOMY:
+        return _FEW if width >= _LEAST_WIDTH else 0
+    return min(_MOST, width // 4)
 
 
 def frame(start_ns: int, end_ns: int, now_ns: int) -> Frame:

@@ -155,7 +155,6 @@ class Clock:
             "wishes",
             "usage_feed",
             "widgets.row_list",
-            "widgets.trace_tree",
             "widgets.bars",
             "screens.sessions",
         ):

@@ -22,9 +22,9 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.pane_settings import Pane
 from hermes_tui.tui import mlflow_page
 from hermes_tui.tui.clipboard import MOST, Clipboard, amount
-from tests.support import body_of, store, trace_id, wait_for, wire_span
+from tests.support import SECOND, body_of, store, trace_id, wait_for, wire_span
 from tests.tui.conftest import Play
-from tests.tui.stage import FakeRelay, FakeSupervisor, Stage, pane, wire_command, wire_turn
+from tests.tui.stage import Clock, FakeRelay, FakeSupervisor, Stage, pane, wire_command, wire_turn
 
 EVIL = "echo a\tb\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202egpj.exe\u202c caf\u00e9 \u2764\ufe0f\n"
 
@@ -406,6 +406,21 @@ async def test_a_pause_freezes_the_rows_and_nothing_is_lost(state: StateDir, pla
         await stage.gone("paused")
         assert stage.cursor_row.key == row.key
         assert len(stage.app.shown.turns) == 3
+
+
+async def test_a_pause_stops_the_clocks(state: StateDir, play: Play, clock: Clock) -> None:
+    play(*wire_turn(0, root=False))
+    async with pane(state) as stage:
+        await stage.shows("● running", "echo 0.1")
+        await stage.press("P")
+        before = stage.lines()[:-1]
+        clock.now_ns += 30 * SECOND
+        stage.app.board.tick()
+        stage.app.board.trace_tree.refresh()
+        await stage.pilot.pause()
+        assert stage.lines()[:-1] == before
+        await stage.press("P")
+        await stage.until(lambda: stage.lines()[:-1] != before)
 
 
 @pytest.mark.parametrize("key", ["P", "f"])

@@ -62,6 +62,8 @@ def test_a_finished_turn_has_its_own_time() -> None:
     assert frame(5, 5, 1_000) == Frame(5, 6)
 
 
-@pytest.mark.parametrize(("width", "expected"), [(40, 0), (66, 0), (99, 0), (100, 25), (120, 30), (300, 48)])
+@pytest.mark.parametrize(
+    ("width", "expected"), [(40, 0), (60, 0), (66, 12), (99, 12), (100, 25), (120, 30), (300, 48)]
+)
 def test_only_wide_lines_have_bars(width: int, expected: int) -> None:
     assert cells(width) == expected

@@ -51,12 +51,18 @@ class PaneHeader(Widget):
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(id="header")
         self._glyphs = glyphs
+        self._frozen_ns = 0
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)
 
+    def freeze(self, at_ns: int) -> None:
+        """Stop the clock at a time; 0: let it go on."""
+        self._frozen_ns = at_ns
+        self.refresh()
+
     def _tick(self) -> None:
-        if self.data.since_ns:
+        if self.data.since_ns and not self._frozen_ns:
             self.refresh()
 
     def render(self) -> RenderResult:
@@ -88,7 +94,7 @@ class PaneHeader(Widget):
         data = self.data
         if not data.since_ns:
             return short_time(data.lasted_s)
-        seconds = max(0.0, time.time() - data.since_ns / 1e9)
+        seconds = max(0, (self._frozen_ns or time.time_ns()) - data.since_ns) / 1e9
         return f"{short_age(seconds)} ago" if data.status == "last seen" else short_time(seconds)
 
     def _second(self, width: int) -> Text:

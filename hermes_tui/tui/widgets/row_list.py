@@ -79,6 +79,7 @@ class RowList(ScrollView, can_focus=True):
         self._scrolled = False  # by hand, and not gone to a row since
         self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(2048)
         self._tick = 0
+        self._frozen_ns = 0
         self._clocks: Timer | None = None
         self._needle: Needle | None = None
         self._marked: Set[RowKey] = frozenset()
@@ -121,6 +122,16 @@ class RowList(ScrollView, can_focus=True):
     def _in_sight(self, line: int) -> bool:
         top = self.scroll_offset.y
         return top <= line < top + self.scrollable_content_region.height
+
+    @property
+    def now_ns(self) -> int:
+        """The time that running clocks show; nanoseconds since the epoch."""
+        return self._frozen_ns or time.time_ns()
+
+    def freeze(self, at_ns: int) -> None:
+        """Stop the clocks at a time; 0: let them go on."""
+        self._frozen_ns = at_ns
+        self.refresh()
 
     def follow(self) -> None:
         """Look at the newest row, now and as rows come."""
@@ -352,7 +363,7 @@ class RowList(ScrollView, can_focus=True):
         glyphs = self.source.glyphs
         elapsed, style = row.time, "dim"
         if row.since_ns:
-            seconds = max(0.0, time.time() - row.since_ns / 1e9)
+            seconds = max(0, self.now_ns - row.since_ns) / 1e9
             spinner = glyphs.spinner[self._tick % len(glyphs.spinner)]
             elapsed, style = f"{spinner} {short_time(seconds)}", "live"
         note = [Segment(f" {row.note}", self._style(row.note_style or "dim", current))] if row.note else []
@@ -387,6 +398,8 @@ class RowList(ScrollView, can_focus=True):
 
     def _run_clocks(self) -> None:
         """Repaint the visible rows that run, and nothing else."""
+        if self._frozen_ns:
+            return
         self._tick += 1
         top = self.scroll_offset.y
         last = min(len(self.source), top + self.scrollable_content_region.height)

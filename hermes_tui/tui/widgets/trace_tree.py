@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable
 from typing import ClassVar
 
@@ -109,6 +108,8 @@ class TraceTree(RowList):
 
     def _run_clocks(self) -> None:
         super()._run_clocks()
+        if self._frozen_ns:
+            return
         head = self._pinned()
         if head is not None and self.source.row(head).since_ns:
             self._refresh_lines(self.scroll_offset.y)
@@ -131,7 +132,7 @@ class TraceTree(RowList):
     def _frame(self, number: int) -> Frame | None:
         """The time that the bars show in the turn of the row with this number."""
         head = self.source.row(self.source.head(number))
-        return waterfall.frame(head.start_ns, head.end_ns, time.time_ns()) if head.start_ns else None
+        return waterfall.frame(head.start_ns, head.end_ns, self.now_ns) if head.start_ns else None
 
     def _look(self, number: int, width: int) -> Hashable:
         return self._frame(number) if waterfall.cells(width) else None
@@ -143,7 +144,7 @@ class TraceTree(RowList):
         dim = self._style("dim", current)
         if not isinstance(look, Frame) or not row.start_ns or row.depth == 0:
             return [Segment(" " * (room + 1), dim)]
-        end_ns = row.end_ns or (time.time_ns() if row.since_ns else row.start_ns)
+        end_ns = row.end_ns or (self.now_ns if row.since_ns else row.start_ns)
         before, bar, after = waterfall.bar(row.start_ns, end_ns, look, room, self.source.glyphs)
         ends = row.value_style if row.value_style in ("bad", "warning") else row.style
         style = self._style("live" if row.since_ns else ends, current)
