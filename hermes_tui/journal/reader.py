@@ -137,7 +137,7 @@ class Reader:
         """Spans whose row changed after `revision`, oldest change first; a page at most."""
         return self._spans("WHERE revision > ? ORDER BY revision LIMIT ?", (revision, _PAGE))
 
-    def recent_sessions(self, limit: int = 500) -> list[SessionRow]:
+    def recent_sessions(self, limit: int = 5_000) -> list[SessionRow]:
         """Sessions with the newest arrival first, without probes; traces without one stand for themselves."""
         rows = self._connection.execute(
             "SELECT coalesce(session, 'trace-' || lower(hex(trace_id))) AS name, "

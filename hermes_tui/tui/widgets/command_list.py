@@ -7,6 +7,8 @@ from typing import ClassVar, Protocol
 
 import msgspec
 from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
 from textual import events
 from textual.app import RenderResult
@@ -15,6 +17,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.highlight import highlighted
 from hermes_tui.tui.messages import ReviewAsked, RowPicked
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.widgets.row_list import ROOMY, RowList, Source
@@ -45,6 +48,18 @@ class CommandRows(RowList):
         """Where there is little room the command matters more than the second."""
         roomy = self.scrollable_content_region.width >= ROOMY
         return f"{row.mark or ' '}{row.marker if roomy else row.marker[:5]} "
+
+    def _body(self, row: Row, text: str, current: bool) -> list[Segment]:
+        if self._needle or row.style != "command":
+            return super()._body(row, text, current)
+        base = self._style(row.style, current)
+        language = "bash" if row.glyph == self.source.glyphs.command else "python"
+        pieces, at = [], 0
+        for span in highlighted(text, language).spans:
+            pieces.append(Segment(text[at : span.start], base))
+            pieces.append(Segment(text[span.start : span.end], base + Style.parse(str(span.style))))
+            at = span.end
+        return [*pieces, Segment(text[at:], base)]
 
     def toggle(self, row: Row) -> None:
         """A click in front of a row."""

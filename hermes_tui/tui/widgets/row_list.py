@@ -332,12 +332,13 @@ class RowList(ScrollView, can_focus=True):
         tells = row.style == "tool" or row.key[2] == "session"
         text = self._fit(row.text, max(0, room), end=tells)
         base = self._style("other", current)
-        more = self.source.glyphs.more
-        body = [
-            Segment(part, self._style(row.style, current, hit=hit))
-            for part, hit in parts(row.text, text, self._needle, more)
-        ]
+        body = self._body(row, text, current)
         return Strip([*left, *body, *right, Segment(" ", base)]).adjust_cell_length(width, base)
+
+    def _body(self, row: Row, text: str, current: bool) -> list[Segment]:
+        """What fits of a row's text, with its hits."""
+        found = parts(row.text, text, self._needle, self.source.glyphs.more)
+        return [Segment(part, self._style(row.style, current, hit=hit)) for part, hit in found]
 
     def _left(self, row: Row, current: bool) -> list[Segment]:
         """Indent, fold marker and glyph."""
