@@ -86,6 +86,14 @@ class Listing:
         self._list()
         self.changed()
 
+    def renew(self, every: EveryCommand) -> None:
+        """List the commands of all sessions as they are by now, with the cursor where it was."""
+        rows = self.rows
+        before, followed = rows.cursor, rows.following
+        self.show_every(every)
+        if before is not None and not followed:
+            rows.go_to(before)
+
     def changed(self) -> None:
         """The list is another one."""
         self.rows_changed()

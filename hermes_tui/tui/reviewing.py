@@ -66,6 +66,8 @@ class Reviewing:
         self._guard = threading.Lock()  # of what is pending
         self._writing = threading.Lock()
         self._reading = threading.Event()
+        self._coming: EveryCommand | None = None  # read anew, to be listed once it is whole
+        self._known: list[Listed] = []  # the sessions when they were last read
         self._acts: dict[str, Callable[[], None]] = {
             "mark": self._mark,
             "next": self._next,
@@ -75,8 +77,13 @@ class Reviewing:
         }
 
     def look(self) -> None:
-        """Have the marks on the desk read: those of earlier days, and other panes'."""
+        """Have the marks on the desk read: those of earlier days, and other panes'; and the commands of all
+        sessions anew where they are listed and something happened since.
+        """
         self._app.run_worker(self._load(), name="marks", group="marks", exclusive=True)
+        every = self._listing.every
+        if every is not None and every.complete and self._sessions() != self._known:
+            self._coming = self._gather()
 
     def stop(self) -> None:
         """End what runs, and write what is still to be written."""
@@ -179,18 +186,27 @@ class Reviewing:
         if self._listing.every is not None:
             self._listing.show_every(None)
             return
+        self._listing.show_every(self._gather())
+
+    def _gather(self) -> EveryCommand:
+        """Begin to read the commands of all sessions."""
+        self._reading.set()
+        self._coming = None
         every = EveryCommand(self._board.glyphs, self._listing.review, clock_time(time.time_ns())[:5])
-        self._listing.show_every(every)
         self._reading = threading.Event()
-        wanted = [(each.session, each.title) for each in self._sessions()[: SESSIONS + 1]]
+        self._known = self._sessions()
+        wanted = [(each.session, each.title) for each in self._known[: SESSIONS + 1]]
         every.cut = len(wanted) > SESSIONS
         work = asyncio.to_thread(self._read, every, wanted[:SESSIONS], self._homes(), self._reading)
         self._app.run_worker(work, name="every-command")
+        return every
 
     def read(self, message: CommandsRead) -> None:
         """Some more of all sessions' commands were read."""
-        every = self._listing.every
-        if every is None or message.list_id != id(every):
+        every = next(
+            (each for each in (self._listing.every, self._coming) if id(each) == message.list_id), None
+        )
+        if every is None:
             return  # nobody waits for them any more
         if message.group is not None:
             every.add(message.group)
@@ -200,6 +216,9 @@ class Reviewing:
         every.complete |= message.complete or every.full
         if message.trouble:
             self._say(message.trouble, wrong=True)
+        if every is self._coming and every.complete and self._listing.every is not None:
+            self._coming = None
+            self._listing.renew(every)
         self._listing.changed()
 
     def _read(

@@ -271,6 +271,23 @@ async def test_a_heading_leads_to_its_session(state: StateDir, play: Play, said:
         await stage.until(lambda: stage.app.shown.id == "old" and stage.view == "tree")
 
 
+async def test_the_list_of_all_is_read_again_when_somebody_returns_to_it(state: StateDir, play: Play) -> None:
+    play(*wire_turn(1, calls=2, session="old"))
+    play(*wire_turn(2, calls=1, session="new"))
+    async with pane(state, NARROW) as stage:
+        await opened(stage, "echo 2.0")
+        await stage.press("a")
+        await stage.until(lambda: "all: 3 of 3" in bar(stage))
+        await stage.go_to("echo 1.0")
+        await stage.press("1")
+        play(*wire_turn(3, calls=1, session="newest"))
+        await stage.until(lambda: stage.app._newest == "newest")
+        await stage.press("2")
+        await stage.until(lambda: "all: 4 of 4" in bar(stage))
+        assert listed(stage) == ["newest", "echo 3.0", "new", "echo 2.0", "old", "echo 1.1", "echo 1.0"]
+        assert stage.cursor_row.text == "echo 1.0"
+
+
 async def test_the_list_of_all_is_bounded(
     state: StateDir, play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
