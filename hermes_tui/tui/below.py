@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
-from hermes_tui.model.doing import State
 from hermes_tui.model.joined import JoinedTurn, Step
 from hermes_tui.model.span import Role, Status
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Turn, is_turn
 from hermes_tui.tui.rows import RowKey, span_key
-from hermes_tui.tui.standins import Place, StandIn, Standing, Waiting
+from hermes_tui.tui.standins import Place, StandIn, Standing
 
 Folds = Callable[[RowKey, int], bool]
 """(key, depth) → whether what is below is hidden."""
@@ -126,15 +125,10 @@ def _retried(places: Sequence[Place]) -> list[bool]:
         span = place.span if isinstance(place, Node) else None
         call = span is not None and span.role is Role.MODEL_CALL
         marks.append(again and call and span is not None and span.status is Status.ERROR)
-        again = again or call or (isinstance(place, StandIn) and _answers(place))
+        # What is only awaited was not made yet: Hermes may be giving up.
+        again = again or call or (isinstance(place, StandIn) and isinstance(place.part, Step))
     marks.reverse()
     return marks
-
-
-def _answers(stand_in: StandIn) -> bool:
-    """Whether it is a model call."""
-    part = stand_in.part
-    return isinstance(part, Step) or (isinstance(part, Waiting) and part.state is State.MODEL)
 
 
 def _start(place: Place) -> tuple[int, bytes]:

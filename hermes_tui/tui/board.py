@@ -32,7 +32,6 @@ from hermes_tui.tui.messages import (
     TreeKey,
     ViewChanged,
 )
-from hermes_tui.tui.nature import FILTERS
 from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.reading import Reading
 from hermes_tui.tui.review import Review
@@ -135,6 +134,7 @@ class Board(Vertical):
         self.shown = ShownSession(session, self.glyphs, self.live, self.listing.review)
         self.shown.tree.set_raw(before.raw)
         self.shown.tree.set_filter(before.filter)
+        self.shown.tree.order = before.order
         self.trace_tree.source = self.shown.tree
         self.trace_tree.cursor = None
         self.trace_tree.following = True
@@ -323,9 +323,8 @@ class Board(Vertical):
         """Show all rows of the view again; False when no filter hid any."""
         if self.view == "commands":
             return self.listing.lift_filter()
-        if not self.shown.tree.filter.wants:
+        if not self.shown.tree.lift():
             return False
-        self.shown.tree.set_filter(FILTERS[0])
         self._tree_changed(None)
         return True
 

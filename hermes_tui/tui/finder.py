@@ -109,7 +109,8 @@ class Finder:
         """The hits by turn, in the order of the view."""
         if self._shown is None:
             return []
-        mark = (commands, self._hits.version, self._shown.tree.raw, self._looks)
+        tree = self._shown.tree
+        mark = (commands, self._hits.version, tree.raw, tree.order, tree.arrangement, self._looks)
         if self._groups[0] != mark:
             self._groups = mark, self._hits.groups(self._shown, commands=commands)
         return self._groups[1]
@@ -182,12 +183,12 @@ class Finder:
     def _home(self, cursor: RowKey | None, *, commands: bool) -> tuple[RowKey | None, int]:
         """The head of the turn that a row is in, and its place in the view."""
         assert self._shown is not None
-        turns = self._shown.turns
+        turns = self._shown.turns if commands else self._shown.tree.arranged
         turn = self._shown.find(cursor).turn
         if turn is None:
             return None, 0
         at = next((at for at, each in enumerate(turns) if each is turn), 0)
-        return turn_keys(turn)[0], at if commands else len(turns) - 1 - at
+        return turn_keys(turn)[0], at
 
     def _ordered(self, group: Group, *, commands: bool) -> list[RowKey]:
         """The hits of a turn in the order of its rows; only those that are not hidden."""

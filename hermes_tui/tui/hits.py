@@ -53,7 +53,7 @@ class Hits:
             if home is not None and tree is not None:
                 by_turn.setdefault(home.key, []).append((tree.nodes[found.span_id], found))
         groups = []
-        for at, turn in enumerate(shown.turns if commands else reversed(shown.turns)):
+        for at, turn in enumerate(shown.turns if commands else shown.tree.arranged):
             spans = by_turn.get(turn.turn.key, ()) if turn.turn is not None else ()
             records = self._records.get(turn.key, {})
             if not spans and not records:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from hermes_tui.model.joined import Item, JoinedTurn
+from hermes_tui.model.joined import Agent, Item, JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Outcome, Role, Span, Status
 from hermes_tui.model.turns import is_command, members
 from hermes_tui.tui.below import hidden
 from hermes_tui.tui.glyphs import Glyphs
+from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, refused
 from hermes_tui.tui.standin_rows import WAITING
 from hermes_tui.tui.standins import Place, StandIn
 
-ERROR, COMMAND, MODEL, SLOW, RUNNING = 1, 2, 4, 8, 16
+ERROR, COMMAND, MODEL, SLOW, RUNNING, TOOL, APPROVAL, SUBAGENT = (1 << bit for bit in range(8))
 """A row's nature is any sum of these."""
 
 SLOW_S = 10
@@ -33,15 +34,24 @@ FILTERS = (
     Filter(0, "all"),
     Filter(ERROR, "errors"),
     Filter(COMMAND, "commands"),
+    Filter(TOOL, "other tools"),
     Filter(MODEL, "model calls"),
+    Filter(APPROVAL, "approvals"),
+    Filter(SUBAGENT, "subagents"),
     Filter(SLOW, f"over {SLOW_S} s"),
 )
 """In the order in which the key goes through them."""
 
+_KINDS = {
+    Role.MODEL_CALL: MODEL, Role.TOOL: TOOL, Role.APPROVAL: APPROVAL,
+    Role.SUBAGENT: SUBAGENT, Role.TURN: SUBAGENT, Role.AGENT: SUBAGENT,
+}  # fmt: skip
+"""Of spans that are rows; a command is told from other tools by its name."""
+
 
 class Contents(NamedTuple):
-    """What a turn's rows are, the head aside. `flat`: none hangs below another. `simple`: nothing without a
-    span is among them, so that `count` says how many they are.
+    """What a turn's rows are, the head aside. `deep` is how many levels they have. `simple`: nothing without
+    a span is among them, so that `count` says how many they are.
     """
 
     rows: int = 0
@@ -50,13 +60,19 @@ class Contents(NamedTuple):
     models: int = 0
     slow: int = 0
     retries: int = 0
-    flat: bool = True
+    deep: int = 0
     simple: bool = False
+    tools: int = 0
+    approvals: int = 0
+    subagents: int = 0
 
     def count(self, wants: int) -> int:
         """How many rows are of this nature, one of `FILTERS`."""
-        counts = {0: self.rows, ERROR: self.errors, COMMAND: self.commands, MODEL: self.models}
-        return counts.get(wants, self.slow)
+        counts = {
+            0: self.rows, ERROR: self.errors, COMMAND: self.commands, MODEL: self.models, SLOW: self.slow,
+            TOOL: self.tools, APPROVAL: self.approvals, SUBAGENT: self.subagents,
+        }  # fmt: skip
+        return counts[wants]
 
 
 def contents(turn: JoinedTurn) -> Contents:
@@ -64,21 +80,20 @@ def contents(turn: JoinedTurn) -> Contents:
     if turn.turn is None:
         return _recorded(turn)
     items = {item.also: item for item in turn.items if item.also is not None}
-    rows, natures, retries, flat = 0, [0] * 32, 0, True
+    rows, natures, retries = 0, [0] * 256, 0
     failed: dict[bytes | None, int] = {}
-    seen: set[bytes] = set()  # rows, and what is hidden below them
+    seen: dict[bytes, int] = {}  # how deep rows are, and what is hidden below them
     for node in members(turn.turn):
         if node is turn.turn.node:
             continue
         role, above = node.role, node.parent or node.home
-        below = above is not None and above.span_id in seen
+        depth = seen.get(above.span_id, 0) if above is not None else 0
         if role is Role.WRAPPER or (role in (None, Role.TURN) and hidden(node, turn.turn, (), raw=False)):
-            if below:
-                seen.add(node.span_id)
+            if depth:
+                seen[node.span_id] = depth
             continue
         rows += 1
-        flat = flat and not below
-        seen.add(node.span_id)
+        seen[node.span_id] = depth + 1
         if (span := node.span) is None:
             continue
         nature = _of_span(span, items.get((span.trace_id, span.span_id)))
@@ -87,11 +102,12 @@ def contents(turn: JoinedTurn) -> Contents:
             place = above.span_id if above is not None else None
             retries += failed.pop(place, 0)
             failed[place] = nature & ERROR
-    return _summed(_recorded(turn), rows, natures, retries, flat=flat, simple=_simple(turn))
+    deep = max(seen.values(), default=0)
+    return _summed(_recorded(turn), rows, natures, retries, deep=deep, simple=_simple(turn))
 
 
 def _summed(
-    known: Contents, rows: int, natures: Sequence[int], retries: int, *, flat: bool, simple: bool
+    known: Contents, rows: int, natures: Sequence[int], retries: int, *, deep: int, simple: bool
 ) -> Contents:
     def total(wanted: int) -> int:
         return sum(number for nature, number in enumerate(natures) if nature & wanted)
@@ -103,8 +119,11 @@ def _summed(
         known.models + total(MODEL),
         known.slow + total(SLOW),
         retries,
-        flat,
+        max(known.deep, deep),
         simple,
+        known.tools + total(TOOL),
+        total(APPROVAL),
+        max(known.subagents, total(SUBAGENT)),
     )
 
 
@@ -112,11 +131,38 @@ def _recorded(turn: JoinedTurn) -> Contents:
     """Of what has no span."""
     items = [item for item in turn.items if item.span is None]
     return Contents(
-        errors=sum(item.outcome in FAILURES or (item.dropped and not item.end_ns) for item in items),
+        errors=sum(_fell(item) for item in items),
         commands=sum(item.tool in COMMAND_TOOLS for item in items),
         models=sum(step.span is None for step in turn.steps),
         slow=sum(item.end_ns - item.start_ns > _SLOW_NS for item in items),
+        deep=2 if turn.agents else 1,
+        tools=sum(item.tool not in COMMAND_TOOLS for item in items),
+        subagents=len(turn.agents),
     )
+
+
+def _fell(item: Item) -> bool:
+    """Whether a call without a span failed, or was stopped, whatever the moment."""
+    if not item.end_ns:
+        return item.dropped
+    return item.outcome in FAILURES if item.tool in COMMAND_TOOLS else item.outcome is Outcome.FAILED
+
+
+def errors_now(turn: JoinedTurn, known: Contents, moment: Moment) -> int:
+    """How many of a turn's rows say that something failed: what `known` counts, and what the moment tells of
+    calls that nobody ended and of background jobs.
+    """
+    return known.errors + (0 if known.simple else sum(_fails_now(item, moment) for item in turn.items))
+
+
+def _fails_now(item: Item, moment: Moment) -> bool:
+    if (job := moment.job(item)) is not None and job.ended:
+        return bool(job.exit_code)
+    if item.span is not None or item.end_ns or item.dropped:
+        return False
+    if job is not None and job.running(moment.now_ns):
+        return False
+    return not (moment.since(item) or moment.asks(item) or moment.waits(item))
 
 
 def _simple(turn: JoinedTurn) -> bool:
@@ -133,8 +179,7 @@ def _of_span(span: Span, item: Item | None) -> int:
     if is_command(span):
         bad = (item.outcome if item is not None else span.outcome) in FAILURES
         return nature | COMMAND | (ERROR if bad and not span.running else 0)
-    if span.role is Role.MODEL_CALL:
-        nature |= MODEL
+    nature |= _KINDS.get(span.role, 0)
     return nature | (ERROR if span.status is Status.ERROR or refused(span) else 0)
 
 
@@ -147,12 +192,13 @@ def nature_of(row: Row, place: Place, now_ns: int, glyphs: Glyphs) -> int:
         nature |= SLOW
     if isinstance(place, StandIn):
         if isinstance(place.part, Item):
-            return nature | (COMMAND if place.part.tool in COMMAND_TOOLS else 0)
+            return nature | (COMMAND if place.part.tool in COMMAND_TOOLS else TOOL)
+        if isinstance(place.part, Agent):
+            return nature | SUBAGENT
         return nature | (MODEL if row.glyph == glyphs.llm else 0)
     if place.span is None:
         return nature
-    role = place.span.role
-    return nature | (COMMAND if is_command(place.span) else MODEL if role is Role.MODEL_CALL else 0)
+    return nature | (COMMAND if is_command(place.span) else _KINDS.get(place.span.role, 0))
 
 
 def sift(rows: Iterable[Row], wants: int) -> list[Row]:

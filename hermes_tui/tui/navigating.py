@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from hermes_tui.tui.jumps import TURN, jump
 from hermes_tui.tui.nature import COMMAND, ERROR, FILTERS
+from hermes_tui.tui.ordering import NEWEST, ORDERS
 from hermes_tui.tui.outline import TreeOutline
 from hermes_tui.tui.rows import RowKey
 
@@ -20,15 +21,23 @@ class Told(NamedTuple):
 
 
 def navigate(tree: TreeOutline, cursor: RowKey | None, what: str, by: int) -> Told:
-    """`what` is error, turn, command, all, level or filter, `by` 1 for next or more and -1 else. Changes
-    folds and filter, which is seen at the tree's next `update`.
+    """`what` is error, turn, command, all, levels (of all turns), level (of one), filter or order, `by` 1 for
+    next or more and -1 else. Changes folds, filter and order, which is seen at the tree's next `update`.
     """
     if what in _GOALS:
         return _jump(tree, cursor, what, by)
     if what == "filter":
         wanted = FILTERS[(FILTERS.index(tree.filter) + by) % len(FILTERS)]
         tree.set_filter(wanted)
-        return Told(says=f"Only {wanted.name}. Esc shows all." if wanted.wants else "All rows.")
+        none = "" if not wanted.wants or tree.passes() else ": none"
+        return Told(says=f"Only {wanted.name}{none}. Esc shows all." if wanted.wants else "All rows.")
+    if what == "order":
+        tree.order = ORDERS[(ORDERS.index(tree.order) + by) % len(ORDERS)]
+        back = "" if tree.order == NEWEST else " Esc: newest first."
+        return Told(says=f"Turns: {tree.order}.{back}")
+    if what == "levels":
+        level, deepest = tree.level_all(by)
+        return Told(says=f"All turns: level {level} of {deepest}." if level else "All turns folded.")
     if what == "all":
         tree.fold_all(folded=by < 0)
     elif cursor is not None:

@@ -7,61 +7,45 @@ comes first, its rows below it in the order of time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
 
 from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.span import Outcome, Span
 from hermes_tui.model.tree import Node
 from hermes_tui.tui.below import Below, Spot
 from hermes_tui.tui.blocks import MANY, Block, Blocks
+from hermes_tui.tui.drawn import NOTHING_DRAWN, Drawn, Mark
+from hermes_tui.tui.folds import Folds
 from hermes_tui.tui.glyphs import UNICODE, Glyphs
 from hermes_tui.tui.moment import Moment, lead_of
-from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, nature_of, sift
+from hermes_tui.tui.nature import ERROR, FILTERS, Contents, Filter, contents, errors_now, nature_of, sift
+from hermes_tui.tui.ordering import NEWEST, arranged, tokens_of
 from hermes_tui.tui.review import flagged, folders
-from hermes_tui.tui.rows import TURN_KINDS, Row, RowKey, node_row, turn_keys, turn_row
+from hermes_tui.tui.rows import Row, RowKey, node_row, turn_keys, turn_row
 from hermes_tui.tui.standin_rows import WAITING, stand_in_row
 from hermes_tui.tui.standins import StandIn, standing
-
-
-class Mark(NamedTuple):
-    """What the rows of a turn depend on, beside the turn: of another mark they are made anew."""
-
-    folded: bool
-    status: str
-    generation: int
-    pulse: tuple[object, ...]
-
-
-class Drawn(NamedTuple):
-    """The row of a span that has ended, and what it was made of."""
-
-    row: Row
-    span: Span
-    item: Item | None
-    retried: bool
-
-
-_NONE: Mapping[RowKey, Drawn] = MappingProxyType({})
 
 
 class TreeOutline(Blocks[Mark]):
     """The tree: turns, newest first, and below the open ones their spans.
 
-    Without a word from the user only the newest turn is open. `raw` also shows wrappers and
-    the places of spans that have not come. `filter` leaves out what is of another nature; then every
-    turn that has any is open.
+    Without a word from the user only the newest turn is open, and a background review that runs after it.
+    `raw` also shows wrappers and the places of spans that have not come. `filter` leaves out what is of
+    another nature; then every turn that has any is open, and folds are others, until it is lifted. `order` is
+    that of the turns.
     """
 
     def __init__(self, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(glyphs)
         self.raw = False
         self.filter = FILTERS[0]
-        self._all_open = False
-        self._folds: dict[RowKey, bool] = {}
-        self._bent: set[RowKey] = set()  # turns in which the user folds rows
-        self._levels: dict[RowKey, int] = {}
-        self._held: set[RowKey] = set()
+        self.order = NEWEST
+        self.arranged: list[JoinedTurn] = []
+        """All turns in their order, also those of which the filter leaves nothing."""
+        self.arrangement = 0
+        """Changes when `order` puts the turns another way."""
+        self._unfiltered = self._folds = Folds()
+        self._lead: JoinedTurn | None = None
+        self._ahead: tuple[RowKey, ...] = ()  # the user's newest turn, and the newest of all
         self._generation = 0
         self._moment = Moment(0)
         self._drawn: dict[RowKey, dict[RowKey, Drawn]] = {}  # of turns that move
@@ -71,40 +55,55 @@ class TreeOutline(Blocks[Mark]):
     def update(self, turns: Sequence[JoinedTurn], moment: Moment) -> None:
         """`turns` in order of time."""
         count, lead = len(turns), lead_of(turns)
-        self._moment = moment
+        newest = turns[-1] if turns else None
+        self._moment, self._lead = moment, lead
+        before = self._ahead
+        self._ahead = tuple(dict.fromkeys(turn_keys(turn)[0] for turn in (lead, newest) if turn is not None))
+        self._touched.update(before, self._ahead)
         if self._folders != (there := folders(moment)):
             self._folders = there
             self._drawn.clear()
-        newest_first = turns[::-1]
+        shown = self._in_order(turns)
         self._numbers: Sequence[int] = range(count, 0, -1)
+        if self.order != NEWEST:
+            places = {id(turn): number for number, turn in enumerate(turns, 1)}
+            self._numbers = [places[id(turn)] for turn in shown]
         if self.filter.wants:
-            kept = [at for at, turn in enumerate(newest_first) if at == 0 or self._matches(turn, lead)]
-            self._numbers = [count - at for at in kept]
-            newest_first = [newest_first[at] for at in kept]
+            kept = [at for at, turn in enumerate(shown) if turn is lead or self._matches(turn)]
+            self._numbers = [self._numbers[at] for at in kept]
+            shown = [shown[at] for at in kept]
 
-        def mark(at: int, turn: JoinedTurn) -> Mark:
-            folded = self.folded(turn, newest=at == 0)
-            known = self._at_rest(turn) if turn is not lead and at else None
+        def mark(_: int, turn: JoinedTurn) -> Mark:
+            known = self._at_rest(turn) if turn is not lead and turn is not newest else None
             if known is not None:
-                return Mark(folded, known.status, self._generation, known.pulse)
-            if at:
+                return known._replace(folded=self.folded(turn), generation=self._generation)
+            if turn is not lead:
                 self.contents(turn)  # while it is new: who looks for something later asks for that of all
             status = moment.status(turn, lead)
             running = status == "running"
             self._watch(turn, moves=running or not moment.settled(turn))
-            pulse = moment.pulse(turn, running=running)
-            return Mark(folded, status, self._generation, pulse)
+            folded = self.folded(turn, newest=turn is lead or (turn is newest and running))
+            return Mark(folded, status, self._generation, moment.pulse(turn, running=running))
 
-        def build(at: int, turn: JoinedTurn, _: object) -> Block:
-            later = self._later(turn) if at and self._making > MANY else 0
+        def build(_: int, turn: JoinedTurn, __: object) -> Block:
+            later = self._later(turn) if turn is not lead and self._making > MANY else 0
             if later:
                 first, *before = turn_keys(turn)
                 return Block([], dict.fromkeys(before, first), later)
             return self._finish(turn)
 
-        self._arrange(newest_first, mark, build)
+        self._arrange(shown, mark, build)
         for gone in self._drawn.keys() - self._watched:
             del self._drawn[gone]
+
+    def _in_order(self, turns: Sequence[JoinedTurn]) -> list[JoinedTurn]:
+        """All turns as they stand one below another; noted for who goes by that."""
+        before, lead, moment = self.arranged, self._lead, self._moment
+        running = lead if lead is not None and moment.status(lead, lead) == "running" else None
+        self.arranged = arranged(turns[::-1], self.order, moment, running, self.errors)
+        if self.order != NEWEST and list(map(turn_keys, before)) != list(map(turn_keys, self.arranged)):
+            self.arrangement += 1
+        return self.arranged
 
     def _first(self, block: int, row: Row) -> Row:
         return row._replace(glyph=str(self._numbers[block]))
@@ -118,26 +117,27 @@ class TreeOutline(Blocks[Mark]):
             known = self._contents[turn.key] = turn, contents(turn)
         return known[1]
 
-    def folded(self, turn: JoinedTurn, *, newest: bool) -> bool:
-        keys = turn_keys(turn)
-        said = next((self._folds[key] for key in keys if key in self._folds), None)
-        if said is not None:
-            return said
-        if self._all_open:
-            return False
-        return not newest and self._held.isdisjoint(keys)
+    def errors(self, turn: JoinedTurn) -> int:
+        """How many of a turn's rows are errors, whether they are shown or not."""
+        return errors_now(turn, self.contents(turn), self._moment)
+
+    def _count(self, turn: JoinedTurn, wants: int) -> int:
+        return self.errors(turn) if wants == ERROR else self.contents(turn).count(wants)
+
+    def folded(self, turn: JoinedTurn, *, newest: bool = False) -> bool:
+        return self._folds.folded(turn_keys(turn), newest=newest)
 
     def hold(self, key: RowKey | None) -> None:
         """A user reads at this row: its turn stays open when a newer one comes. None: nobody reads."""
         if key is None:
-            self._touched |= self._held
-            self._held.clear()
+            self._touched |= self._folds.held
+            self._folds.held.clear()
             return
         home = self._places.get(key)
         if home is None or home in self._touched:
             return  # what the user has just said of it comes first
         if not self._made[home][1].folded:
-            self._held.add(home)
+            self._folds.held.add(home)
 
     def set_fold(self, key: RowKey, folded: bool) -> None:
         """Remember what the user wants of a row; seen at the next `update`."""
@@ -145,25 +145,33 @@ class TreeOutline(Blocks[Mark]):
         if home is not None:
             key = self._blocks[home].names.get(key, key)
             if key != home:
-                self._bent.add(home)
-        if self._folds.get(key) == folded:
+                self._folds.bent.add(home)
+        if self._folds.said.get(key) == folded:
             return
-        self._folds[key] = folded
+        self._folds.said[key] = folded
         self._remake(home)
 
     def unfold(self, key: RowKey) -> None:
         """Undo a fold, if there is one."""
-        if self._folds.get(key):
+        if self._folds.said.get(key):
             self.set_fold(key, False)
 
     def fold_all(self, folded: bool) -> None:
         """Fold or unfold every turn, whatever was said of them before. Turns to come begin as ever."""
-        self._folds = {key: said for key, said in self._folds.items() if key[2] not in TURN_KINDS}
-        self._held.clear()
-        self._all_open = not folded
-        if folded and self._order:
-            self._folds[self._order[0]] = True
+        if self._folds.level is not None:
+            self._remake_all()
+        self._folds.set_all(folded, self._ahead)
         self._touched.update(self._order)
+
+    def level_all(self, by: int) -> tuple[int, int]:
+        """Show one level more (`by` 1) or less (-1) of every turn: how many then, and how many there are."""
+        deepest = max((self.contents(turn).deep for turn in self.arranged), default=0)
+        known = self._folds.level
+        before = known if known is not None else deepest if self._folds.all_open else 0
+        level = min(deepest, max(0, before + by))
+        self._folds.set_level(level, self._ahead)
+        self._remake_all()
+        return level, deepest
 
     def level(self, key: RowKey, by: int) -> None:
         """Show one level more (`by` 1) or less (-1) of the turn that a row is in."""
@@ -174,10 +182,10 @@ class TreeOutline(Blocks[Mark]):
         shown = max(row.depth for row in self._whole(home).rows)  # 0: it is folded
         level = max(0, by + shown)
         for row in self._rows(turn, running=False, unfolded=True)[1]:
-            self._folds.pop(row.key, None)
-        self._folds[home] = level == 0
+            self._folds.said.pop(row.key, None)
+        self._folds.said[home] = level == 0
         if level:
-            self._levels[home] = level
+            self._folds.levels[home] = level
         self._remake(home)
 
     def set_raw(self, raw: bool) -> None:
@@ -186,17 +194,29 @@ class TreeOutline(Blocks[Mark]):
             self._remake_all()
 
     def set_filter(self, wanted: Filter) -> None:
-        """Show only what is of a nature; what a filter opened closes with it."""
+        """Show only what is of a nature, and all of that; without a filter folds are those of before."""
         if self.filter != wanted:
             self.filter = wanted
-            self._all_open = bool(wanted.wants)
+            self._folds = Folds(all_open=True) if wanted.wants else self._unfiltered
             self._remake_all()
 
+    def lift(self) -> bool:
+        """Show all rows again; where nothing is filtered, in their usual order. False: that is so."""
+        if self.filter.wants:
+            self.set_filter(FILTERS[0])
+            return True
+        changed, self.order = self.order != NEWEST, NEWEST
+        return changed
+
+    def passes(self) -> bool:
+        """Whether the filter leaves anything of any turn, beside what runs."""
+        return any(self._passes(turn) for turn in self.arranged)
+
     def newest(self) -> RowKey | None:
-        """The last row of the newest turn that has something to tell: what a follower looks at."""
+        """The last row of the user's newest turn that has something to tell: what a follower looks at."""
         if not self._order:
             return None
-        head, *below = self._blocks[self._order[0]].rows
+        head, *below = self._whole(self._ahead[0]).rows
         return next((row.key for row in reversed(below) if row.style != WAITING), head.key)
 
     def parent(self, number: int) -> int | None:
@@ -228,7 +248,7 @@ class TreeOutline(Blocks[Mark]):
         turn = self._made[home][0]
         status = self._made[home][1].status
         erring = wants == ERROR and status == "failed"
-        if wants and not (self.contents(turn).count(wants) or erring or status == "running"):
+        if wants and not (self._count(turn, wants) or erring or status == "running"):
             return []
         head = self._whole(home).rows[0]
         if not wants:
@@ -245,20 +265,23 @@ class TreeOutline(Blocks[Mark]):
         for row in reversed(rows[1:number]):
             if row.depth < depth:
                 depth = row.depth
-                self._bent.add(self._order[at])
+                self._folds.bent.add(self._order[at])
                 self.set_fold(row.key, False)
 
     # ---
 
-    def _matches(self, turn: JoinedTurn, lead: JoinedTurn | None) -> bool:
+    def _matches(self, turn: JoinedTurn) -> bool:
         """Whether the filter leaves anything of a turn."""
+        return self._passes(turn) or self._status(turn) == "running"
+
+    def _passes(self, turn: JoinedTurn) -> bool:
+        """Whether anything of a turn is what the filter wants."""
         wants = self.filter.wants
-        if self.contents(turn).count(wants):
-            return True
-        if turn.turn is not None and turn.turn.verdict in ("completed", "interrupted"):
-            return False
-        status = self._moment.status(turn, lead)
-        return status == "running" or (status == "failed" and wants == ERROR)
+        return bool(self._count(turn, wants)) or (wants == ERROR and self._status(turn) == "failed")
+
+    def _status(self, turn: JoinedTurn) -> str:
+        over = turn.turn is not None and turn.turn.verdict in ("completed", "interrupted")
+        return "over" if over else self._moment.status(turn, self._lead)
 
     def _at_rest(self, turn: JoinedTurn) -> Mark | None:
         """What a turn was marked with before, if nothing but the user's wishes can have changed since."""
@@ -271,22 +294,24 @@ class TreeOutline(Blocks[Mark]):
     def _later(self, turn: JoinedTurn) -> int:
         """How many rows a turn will have; 0: that is not known before they are made, or they move."""
         keys = turn_keys(turn)
-        if keys[0] in self._watched or not self._held.isdisjoint(keys):
+        folds = self._folds
+        if keys[0] in self._watched or not folds.held.isdisjoint(keys):
             return 0
         if self._made[keys[0]][1].folded:
             return 1
         known = self.contents(turn)
-        own = keys[0] not in self._levels and self._bent.isdisjoint(keys)
-        if known.simple and own and not self.raw and (known.flat or not self.filter.wants):
+        own = keys[0] not in folds.levels and folds.bent.isdisjoint(keys)
+        whole = folds.level is None or known.deep <= folds.level
+        if known.simple and own and whole and not self.raw and (known.deep < 2 or not self.filter.wants):
             return 1 + known.count(self.filter.wants)
         return 0
 
     def _finish(self, turn: JoinedTurn) -> Block:
         first, *before = turn_keys(turn)
         folded, status, *_ = self._made[first][1]
-        retries = self.contents(turn).retries if folded else 0
-        tokens = _tokens(turn, self._moment)
-        head = turn_row(turn, folded, status, tokens, self.glyphs, retries=retries)
+        errors, retries = (self.errors(turn), self.contents(turn).retries) if folded else (0, 0)
+        tokens = tokens_of(turn, self._moment)
+        head = turn_row(turn, folded, status, tokens, self.glyphs, errors=errors, retries=retries)
         head = head._replace(nature=ERROR if status == "failed" else 0)
         if folded:
             return Block([head], dict.fromkeys(before, first))
@@ -302,17 +327,17 @@ class TreeOutline(Blocks[Mark]):
         *,
         running: bool,
         unfolded: bool = False,
-        known: Mapping[RowKey, Drawn] = _NONE,
+        known: Mapping[RowKey, Drawn] = NOTHING_DRAWN,
     ) -> tuple[dict[RowKey, RowKey], list[Row]]:
         """What the rows below a turn were called before, and the rows; `known` are rows of before."""
         first, *before = turn_keys(turn)
         stand = standing(turn, self._moment, running=running)
         names = dict.fromkeys(before, first) | {old: new for new, old in stand.names.items()}
-        level = self._levels.get(first)
+        level = self._folds.levels.get(first, self._folds.level)
 
         def folded(key: RowKey, depth: int) -> bool:
-            known = key if key in self._folds else stand.names.get(key, key)
-            return not unfolded and self._folds.get(known, level is not None and depth >= level)
+            known = key if key in self._folds.said else stand.names.get(key, key)
+            return not unfolded and self._folds.said.get(known, level is not None and depth >= level)
 
         drawn = None if unfolded else self._drawn.get(first)
         rows: list[Row] = []
@@ -360,13 +385,3 @@ class TreeOutline(Blocks[Mark]):
     def _remake_all(self) -> None:
         self._generation += 1
         self._touched.update(self._order)
-
-
-def _tokens(turn: JoinedTurn, moment: Moment) -> int:
-    """Of a turn's model calls: of those without a span what Hermes noted."""
-    total = turn.turn.totals.usage.tokens if turn.turn is not None else 0
-    for step in turn.steps:
-        part = moment.live.session(step.session) if step.span is None else None
-        if part is not None and (spent := part.spent(step.live)) is not None:
-            total += spent.input_tokens + spent.output_tokens
-    return total

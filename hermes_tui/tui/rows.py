@@ -119,24 +119,25 @@ _TURN_ENDS = {
 
 
 def turn_row(
-    turn: JoinedTurn, folded: bool, status: str, tokens: int, glyphs: Glyphs, *, retries: int = 0
-) -> Row:
-    """A turn is its prompt; folded it also tells how it ended and how many commands it ran. Its number, the
-    glyph, depends on how many there are: the outline knows.
+    turn: JoinedTurn, folded: bool, status: str, tokens: int, glyphs: Glyphs, *,
+    errors: int = 0, retries: int = 0,
+) -> Row:  # fmt: skip
+    """A turn is its prompt; folded it also tells how it ended, how many commands it ran and what failed. Its
+    number, the glyph, depends on how many there are: the outline knows.
 
-    `retries` is how often a model call was made again.
+    `errors` is how many of its rows say that something failed, `retries` how often a model call was made
+    again.
     """
     running = status == "running"
-    glyph, style = _TURN_ENDS[status]
+    glyph, style = ("none", "dim") if _cut_short(turn, status) else _TURN_ENDS[status]
     mark = "" if running else getattr(glyphs, glyph)
     root = turn.turn.span if turn.turn is not None else None
     if status == "failed" and root is not None and root.final_status == "timed_out":
         mark += " timeout"
     commands = [item for item in turn.items if item.tool in COMMAND_TOOLS] if folded else []
-    failed = sum(item.outcome in FAILURES for item in commands)
     parts = [mark, f"{len(commands)} {glyphs.command}" if commands else ""]
-    if failed:
-        parts.append(f"{glyphs.bad}{failed}")
+    if folded and errors:
+        parts.append(f"{glyphs.bad}{errors}")
     if folded and retries:
         parts.append(f"{glyphs.retry}{retries}")
     missing = "turn in progress" if running else "prompt not seen"
@@ -152,16 +153,23 @@ def turn_row(
         style="turn" if turn.prompt else "turn-unnamed",
         note=" ".join(part for part in parts if part),
         note_style=style,
-        time="" if running else short_time(max(0, _end(turn) - turn.start_ns) / 1e9),
+        time="" if running else short_time(max(0, end_of(turn) - turn.start_ns) / 1e9),
         value=short_number(tokens) if tokens else "",
         value_style="dim",
         since_ns=turn.start_ns if running else 0,
         start_ns=turn.start_ns,
-        end_ns=0 if running else _end(turn),
+        end_ns=0 if running else end_of(turn),
     )
 
 
-def _end(turn: JoinedTurn) -> int:
+def _cut_short(turn: JoinedTurn, status: str) -> bool:
+    """Whether it is a background review that ended with Hermes' process: nobody interrupted it."""
+    spans = turn.turn
+    root = spans.span if spans is not None and spans.review else None
+    return status == "interrupted" and root is not None and root.final_status == "finalized"
+
+
+def end_of(turn: JoinedTurn) -> int:
     """When a turn that is over ended; that of its last record while its own span has not come."""
     record = (turn.live.ended_ns or turn.live.last_ns) if turn.live is not None else 0
     if turn.turn is None:

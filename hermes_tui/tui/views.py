@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from hermes_tui.tui.ordering import NEWEST
 from hermes_tui.tui.rows import folder_name
 from hermes_tui.tui.shown import ShownSession
 from hermes_tui.tui.widgets.bars import FooterData
@@ -41,8 +42,9 @@ def footer(
     search stands.
     """
     failed = f" {session.glyphs.bad}{session.commands.failed}" if session.commands.failed else ""
-    wanted = session.tree.filter
-    only = f": {wanted.name}" if wanted.wants else ""
+    tree = session.tree
+    said = [tree.filter.name] * bool(tree.filter.wants) + [tree.order] * (tree.order != NEWEST)
+    only = f": {', '.join(said)}" if said else ""
     marks = {"tree": only, "commands": f" {session.commands.total}{failed}", "delivery": f" {safe}".rstrip()}
     own = {"delivery": (("r", "retry"), ("v", "verify"))}
     sessions = (("s", "new session" if others else "sessions"),)

@@ -29,7 +29,7 @@ def check_like_new(shown: ShownSession, spans: list[Span], now_ns: int) -> None:
     fresh = ShownSession(shown.id, UNICODE)
     fresh.tree.set_raw(shown.tree.raw)
     fresh.tree.set_filter(shown.tree.filter)
-    fresh.tree._folds = dict(shown.tree._folds)
+    fresh.tree._folds.said = dict(shown.tree._folds.said)
     fresh.add(spans)
     fresh.refresh(now_ns)
     assert rows_of(shown.tree) == rows_of(fresh.tree)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hermes_tui.model.span import Kind, Role, Span, Status
 from hermes_tui.tui.blocks import MANY
 from hermes_tui.tui.glyphs import UNICODE
-from hermes_tui.tui.nature import COMMAND, ERROR, FILTERS, MODEL, RUNNING, SLOW, contents, sift
+from hermes_tui.tui.nature import ERROR, FILTERS, RUNNING, contents, sift
 from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
@@ -192,6 +192,9 @@ def test_levels() -> None:
             "model calls",
             ["turn 4", "gpt → answer", "turn 3", "gpt", "gpt → answer", "turn 1", "gpt → answer"],
         ),
+        ("other tools", ["turn 4"]),
+        ("approvals", ["turn 4", "turn 3", "you denied: rm x"]),
+        ("subagents", ["turn 4", "job"]),
         ("over 10 s", ["turn 4"]),
     ],
 )
@@ -213,7 +216,9 @@ def test_the_filter_key_goes_round() -> None:
     for _ in FILTERS:
         press(shown, None, "filter")
         names.append(shown.tree.filter.name)
-    assert names == ["errors", "commands", "model calls", "over 10 s", "all"]
+    assert names == [
+        "errors", "commands", "other tools", "model calls", "approvals", "subagents", "over 10 s", "all"
+    ]  # fmt: skip
 
 
 def test_running_work_passes_every_filter() -> None:
@@ -233,7 +238,7 @@ def test_running_work_passes_every_filter() -> None:
 def counted(rows: list[Row]) -> tuple[int, ...]:
     return (
         len(rows),
-        *(sum(bool(row.nature & wants) for row in rows) for wants in (ERROR, COMMAND, MODEL, SLOW)),
+        *(sum(bool(row.nature & which.wants) for row in rows) for which in FILTERS[1:]),
     )
 
 
@@ -247,9 +252,9 @@ def test_contents_are_what_the_rows_of_recordings_are(name: str) -> None:
         known = contents(turn)
         rows = shown.tree._rows(turn, running=False, unfolded=True)[1]
         if known.simple:
-            found = (known.rows, known.errors, known.commands, known.models, known.slow)
-            assert found == counted(rows)
-            assert known.flat == all(row.depth == 1 for row in rows)
+            assert tuple(known.count(which.wants) for which in FILTERS) == counted(rows)
+            assert known.deep == max((row.depth for row in rows), default=known.deep)
+        assert shown.tree.errors(turn) == counted(rows)[1]
         assert known.retries == sum("↻" in row.value for row in rows)
 
 

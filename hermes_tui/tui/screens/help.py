@@ -22,7 +22,7 @@ _KEYS, _NARROW_KEYS = 16, 8  # cells
 _NAMES = {
     "less_than_sign": "<", "greater_than_sign": ">", "plus": "+", "minus": "-", "equals_sign": "=",
     "question_mark": "?", "slash": "/", "left_square_bracket": "[", "right_square_bracket": "]",
-    "escape": "esc", "pageup": "PgUp", "pagedown": "PgDn",
+    "left_parenthesis": "(", "right_parenthesis": ")", "escape": "esc", "pageup": "PgUp", "pagedown": "PgDn",
 }  # fmt: skip
 
 

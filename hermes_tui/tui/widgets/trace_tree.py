@@ -37,7 +37,10 @@ class TraceTree(RowList):
         Binding("Z", "tree('all', 1)", "Unfold all turns"),
         Binding("plus,equals_sign", "tree('level', 1)", "One level more of the turn"),
         Binding("minus", "tree('level', -1)", "One level less of the turn"),
+        Binding("right_parenthesis", "tree('levels', 1)", "One level more of all turns"),
+        Binding("left_parenthesis", "tree('levels', -1)", "One level less of all turns"),
         Binding("F", "tree('filter', 1)", "Filter by kind, errors, slow"),
+        Binding("S", "tree('order', 1)", "Sort: newest, slowest, most errors, most tokens"),
     ]
 
     source: TreeOutline
