@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hermes_tui.model.span import Kind, Role, Span
 from hermes_tui.tui.blocks import MANY
 from hermes_tui.tui.commands_outline import CommandsOutline
+from hermes_tui.tui.glyphs import UNICODE
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.outline import TreeOutline
@@ -472,3 +473,55 @@ def test_the_work_of_a_subagent_hangs_below_it_though_its_model_span_never_came(
     assert lines[at].startswith("  ▾◈")
     assert [line[:5] for line in lines[at + 1 : at + 3]] == ["    ◆", "    $"]
     assert not any("never seen" in line for line in lines)
+
+
+# ---- the newest turn of the user's
+
+
+def heads(shown: ShownSession) -> list[tuple[str, str, str]]:
+    return [(row.marker, row.glyph, row.note) for row in rows_of(shown.tree) if not row.depth]
+
+
+def test_a_background_review_is_one_quiet_line_below_the_open_turn() -> None:
+    spans = sorted(recorded_spans("v123_preview"), key=lambda span: span.end_ns)
+    shown = ShownSession(session_of(spans), UNICODE)
+    for span in spans:
+        shown.add([span])
+        shown.refresh(span.end_ns + SECOND)
+    assert heads(shown) == [("▸", "2", "–"), ("▾", "1", "✓")]  # Hermes ended, nobody interrupted it
+    assert shown.tree.newest() == rows_of(shown.tree)[-1].key
+    shown.tree.set_fold(shown.tree.row(0).key, False)
+    shown.refresh(LONG_AFTER)
+    assert [marker for marker, *_ in heads(shown)] == ["▾", "▾"]
+    shown.tree.fold_all(True)
+    shown.refresh(LONG_AFTER)
+    assert [marker for marker, *_ in heads(shown)] == ["▸", "▸"]
+
+
+def test_a_review_is_open_while_it_runs_and_the_turn_stays_so() -> None:
+    review = agent_span(300, trace=3, start_ns=SECOND * 1_040, end_ns=0, prompt="Review", review=True)
+    work = command(301, parent=300, trace=3, start_ns=SECOND * 1_041, end_ns=SECOND * 1_042)
+    shown = show([*turn_with(1), review, work], now_ns=SECOND * 1_043)
+    assert [marker for marker, *_ in heads(shown)] == ["▾", "▾"]
+    assert shown.tree.newest() == rows_of(shown.tree)[-1].key  # a reader of the answer is not taken away
+    ended = agent_span(
+        300, trace=3, start_ns=SECOND * 1_040, end_ns=SECOND * 1_050, prompt="Review", review=True,
+        final_status="completed",
+    )  # fmt: skip
+    shown.add([ended])
+    shown.refresh(SECOND * 1_051)
+    assert heads(shown) == [("▸", "2", "✓ 1 $"), ("▾", "1", "✓")]
+    shown.add(turn_with(9))
+    shown.refresh(SECOND * 1_200)
+    assert [marker for marker, *_ in heads(shown)] == ["▾", "▸", "▸"]
+
+
+# ---- retries
+
+
+def test_a_failed_model_call_was_retried_once_another_came() -> None:
+    spans = sorted(recorded_spans("api_error"), key=lambda span: span.end_ns)
+    shown = show(spans, now_ns=last_ns(spans) + SECOND)
+    *calls, waiting = [row for row in rows_of(shown.tree) if row.glyph == "◆" and row.depth]
+    assert waiting.text == "waiting for the model"
+    assert [row.value for row in calls[1:]] == ["✗ ↻", "✗ ↻", "✗"]

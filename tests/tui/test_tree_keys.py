@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hermes_tui.hermes.home import Home
+from hermes_tui.hermes.state_db import Watch
+from hermes_tui.model.live import Live
 from hermes_tui.model.span import Kind, Role, Span, Status
 from hermes_tui.tui.blocks import MANY
 from hermes_tui.tui.glyphs import UNICODE
 from hermes_tui.tui.nature import ERROR, FILTERS, RUNNING, contents, sift
 from hermes_tui.tui.navigating import navigate
+from hermes_tui.tui.ordering import ORDERS
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
+from tests.model.timeline import roots
+from tests.state_player import StatePlayer, state_events, state_names
 from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names
 from tests.tui.stage import check_rows, head_of, last_ns, lines_of, rows_of, show
 
@@ -317,3 +325,180 @@ def test_sifting_keeps_the_way_up_and_no_more() -> None:
 
     rows = [row(1), row(2), row(3, ERROR), row(3), row(2), row(1), row(2, ERROR), row(2), row(3, RUNNING)]
     assert [each.depth for each in sift(rows, ERROR)] == [1, 2, 3, 1, 2, 2, 3]
+
+
+# ---- what a folded turn says of errors
+
+
+def test_a_folded_turn_counts_every_error() -> None:
+    shown = session(("ok", "bad", "no"), ("no",), ("fail", "llm"), ("sub",), ("ok",))
+    notes = [row.note for row in rows_of(shown.tree) if not row.depth]
+    assert notes[1:] == ["✓ 1 $ ✗1", "✓ ✗1 ↻1", "✓ ✗1", "✓ 2 $ ✗2"]
+    press(shown, None, "all", -1)
+    assert [row.note for row in rows_of(shown.tree)] == ["✓ 1 $", *notes[1:]]
+
+
+def noted(name: str, home: Path) -> Live:
+    """Hermes' records as a late reader finds them."""
+    player = StatePlayer(home)
+    player.play(state_events(name))
+    player.close()
+    live = Live()
+    with closing(Watch(find=lambda: [Home("default", home)])) as records:
+        live.take(records.poll())
+        for root in roots(name):
+            records.pin(root)
+        live.take(records.poll())
+    return live
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("name", state_names())
+def test_errors_are_counted_alike_with_spans_and_records(name: str, traced: bool, tmp_path: Path) -> None:
+    live, spans = noted(name, tmp_path / "home"), recorded_spans(name)
+    for root in roots(name):
+        shown = ShownSession(root, UNICODE, live)
+        shown.add(spans if traced else [])
+        shown.refresh(last_ns(spans) + 10**15)
+        assert shown.turns
+        for turn in shown.turns:
+            rows = shown.tree._rows(turn, running=False, unfolded=True)[1]
+            assert shown.tree.errors(turn) == counted(rows)[1], lines_of(shown.tree)
+
+
+# ---- filters and folds
+
+
+def errors_only(shown: ShownSession) -> str:
+    return press(shown, None, "filter")[1]
+
+
+def test_a_filter_opens_what_the_user_had_folded_and_gives_the_folds_back() -> None:
+    shown = session(("bad",), ("ok",), ("sub", "ok"))
+    subagent = next(row.key for row in rows_of(shown.tree) if row.text == "job")
+    shown.tree.set_fold(subagent, True)
+    press(shown, None, "all", -1)
+    before = lines_of(shown.tree)
+    assert errors_only(shown) == "Only errors. Esc shows all."
+    texts = ["turn 3", "job", "inner 3.1", "turn 1", "bad 1.1"]
+    assert [row.text for row in rows_of(shown.tree)] == texts
+    shown.tree.set_fold(head_of(1), True)
+    shown.refresh(NOW)
+    assert [row.text for row in rows_of(shown.tree)] == texts[:-1]
+    shown.tree.hold(next(row.key for row in rows_of(shown.tree) if row.depth))
+    assert shown.tree.lift()
+    shown.refresh(NOW)
+    assert lines_of(shown.tree) == before
+    press(shown, None, "all", 1)
+    assert "job" in [row.text for row in rows_of(shown.tree)]
+    assert "inner 3.1" not in [row.text for row in rows_of(shown.tree)]
+
+
+def test_unfolding_all_outlives_a_filter() -> None:
+    shown = session(*TURNS)
+    press(shown, None, "all", 1)
+    before = lines_of(shown.tree)
+    errors_only(shown)
+    assert lines_of(shown.tree) != before
+    shown.tree.lift()
+    shown.refresh(NOW)
+    assert lines_of(shown.tree) == before
+
+
+def test_a_filter_that_lets_nothing_through_says_so() -> None:
+    shown = session(("ok",), ("llm",))
+    assert errors_only(shown) == "Only errors: none. Esc shows all."
+    assert press(shown, None, "filter")[1] == "Only commands. Esc shows all."
+
+
+# ---- levels of all turns
+
+
+def test_levels_of_all_turns() -> None:
+    shown = session(("sub",), ("ok",), ("llm", "sub"))
+
+    def shapes() -> list[int]:
+        return [row.depth for row in rows_of(shown.tree)]
+
+    assert shapes() == [0, 1, 1, 2, 0, 0]
+    for by, says, expected in (
+        (1, "All turns: level 1 of 2.", [0, 1, 1, 0, 1, 0, 1]),
+        (1, "All turns: level 2 of 2.", [0, 1, 1, 2, 0, 1, 0, 1, 2]),
+        (1, "All turns: level 2 of 2.", [0, 1, 1, 2, 0, 1, 0, 1, 2]),
+        (-1, "All turns: level 1 of 2.", [0, 1, 1, 0, 1, 0, 1]),
+        (-1, "All turns folded.", [0, 0, 0]),
+    ):
+        assert press(shown, None, "levels", by)[1] == says
+        assert shapes() == expected
+        check_rows(shown.tree)
+    press(shown, None, "levels", 1)
+    press(shown, None, "all", 1)
+    assert shapes() == [0, 1, 1, 2, 0, 1, 0, 1, 2]
+    assert press(shown, None, "levels", -1)[1] == "All turns: level 1 of 2."
+
+
+# ---- orders
+
+
+def order_of(shown: ShownSession) -> list[tuple[str, str]]:
+    return [(row.glyph, row.text) for row in rows_of(shown.tree) if not row.depth]
+
+
+def timed(trace: int, lasts: int, tokens: int, *parts: str) -> list[Span]:
+    root, *spans = turn_of(trace, *parts)
+    model = {"role": Role.MODEL_CALL, "kind": Kind.LLM, "model": "gpt", "finish_reason": "stop"}
+    spent = call(trace * 100 + 50, trace, parent=trace * 100, at=1_001 + trace * 100, input_tokens=tokens,
+                 output_tokens=0, **model)  # fmt: skip
+    root = agent_span(
+        trace * 100, trace=trace, start_ns=root.start_ns, end_ns=root.start_ns + lasts * SECOND,
+        prompt=f"turn {trace}", final_status="completed",
+    )  # fmt: skip
+    return [root, spent, *spans]
+
+
+def test_turns_stand_in_other_orders_with_their_own_numbers() -> None:
+    turns = [timed(1, 50, 9, "bad"), timed(2, 90, 5), timed(3, 60, 70, "bad", "no"), timed(4, 50, 8)]
+    shown = show([span for spans in turns for span in spans], now_ns=NOW)
+    orders = []
+    for _ in ORDERS:
+        _, says = press(shown, None, "order")
+        orders.append((says, "".join(number for number, _ in order_of(shown))))
+        assert [text for _, text in order_of(shown)] == [f"turn {number}" for number in orders[-1][1]]
+        newest = shown.tree.find(shown.tree.newest())
+        assert newest is not None
+        assert shown.tree.row(shown.tree.head(newest)).text == "turn 4"  # open, wherever it stands
+        check_rows(shown.tree)
+    assert orders == [
+        ("Turns: slowest first. Esc: newest first.", "2341"),
+        ("Turns: most errors first. Esc: newest first.", "3142"),
+        ("Turns: most tokens first. Esc: newest first.", "3142"),
+        ("Turns: newest first.", "4321"),
+    ]
+
+
+def test_jumps_and_filters_follow_the_order_shown() -> None:
+    shown = session(("bad", "bad"), ("ok",), ("bad",), ("ok",))
+    press(shown, None, "order")
+    press(shown, None, "order")
+    assert [text for _, text in order_of(shown)] == ["turn 1", "turn 3", "turn 4", "turn 2"]
+    assert walk(shown, "error", 1, 3) == ["bad 1.1", "bad 1.2", "bad 3.1"]
+    assert walk(shown, "turn", 1, 3) == ["turn 3", "turn 4", "turn 2"]
+    errors_only(shown)
+    assert order_of(shown) == [("1", "turn 1"), ("3", "turn 3"), ("4", "turn 4")]
+    for lifted, expected in ((True, 4), (True, 4), (False, 4)):
+        assert shown.tree.lift() is lifted
+        shown.refresh(NOW)
+        assert len(order_of(shown)) == expected
+    assert [number for number, _ in order_of(shown)] == ["4", "3", "2", "1"]
+
+
+def test_a_turn_moves_when_more_of_it_comes() -> None:
+    shown = session(("bad",), ("bad", "bad"), ("ok",))
+    press(shown, None, "order")
+    press(shown, None, "order")
+    assert [text for _, text in order_of(shown)] == ["turn 2", "turn 1", "turn 3"]
+    built = shown.tree.built
+    shown.add(turn_of(1, "bad", "bad", "bad"))
+    shown.refresh(NOW)
+    assert [text for _, text in order_of(shown)] == ["turn 1", "turn 2", "turn 3"]
+    assert shown.tree.built - built <= 1 + 2  # the other turns are put elsewhere as they are
