@@ -8,7 +8,7 @@ from hermes_tui.model.joined import JoinedTurn
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import end_of
 
-NEWEST, SLOWEST, ERRORS, TOKENS = "newest first", "slowest first", "most errors first", "most tokens first"
+NEWEST, SLOWEST, ERRORS, TOKENS = "newest first", "slowest first", "errors first", "tokens first"
 ORDERS = (NEWEST, SLOWEST, ERRORS, TOKENS)
 """In the order in which the key goes through them."""
 

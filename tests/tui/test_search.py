@@ -86,6 +86,23 @@ async def test_steps_through_hits_in_the_order_of_the_rows_and_round_the_end(
         assert stage.cursor_row.text == "echo 1.1"
 
 
+async def test_steps_follow_the_order_in_which_turns_are_shown(state: StateDir, play: Play) -> None:
+    for trace in range(4):
+        play(*wire_turn(trace, calls=2), *([wire_command(trace, 5, code=3)] if trace == 1 else []))
+    async with pane(state) as stage:
+        await stage.shows("turn 3", "echo 3.1")
+        await look(stage, "out ", "enter")
+        await stage.press("S", "S", "home")
+        seen = []
+        for _ in range(9):
+            await stage.press("n")
+            seen.append(stage.cursor_row.text)
+        own = [f"echo {turn}.{call}" for turn in (1, 3, 2, 0) for call in (0, 1)]
+        assert seen == [*own[:2], "echo 1.5", *own[2:]]
+        await stage.press("S", "S", "home", "n")
+        assert stage.cursor_row.text == "echo 3.0"
+
+
 async def test_marks_what_is_found_and_the_turns_that_hold_it(state: StateDir, play: Play) -> None:
     for trace in range(3):
         play(*wire_turn(trace))

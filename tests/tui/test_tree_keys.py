@@ -470,8 +470,8 @@ def test_turns_stand_in_other_orders_with_their_own_numbers() -> None:
         check_rows(shown.tree)
     assert orders == [
         ("Turns: slowest first. Esc: newest first.", "2341"),
-        ("Turns: most errors first. Esc: newest first.", "3142"),
-        ("Turns: most tokens first. Esc: newest first.", "3142"),
+        ("Turns: errors first. Esc: newest first.", "3142"),
+        ("Turns: tokens first. Esc: newest first.", "3142"),
         ("Turns: newest first.", "4321"),
     ]
 

@@ -249,3 +249,63 @@ async def test_a_deep_tree_says_how_deep_instead_of_running_out_of_the_screen(
         await stage.press("end")
         await stage.shows("⋯2000", "step-2000")
         assert stage.cursor_row.text == "step-2000"
+
+
+# ---- orders
+
+
+@BOTH
+async def test_an_order_is_named_in_the_footer_until_esc(
+    state: StateDir, turns: Writer, size: tuple[int, int]
+) -> None:
+    async with pane(state, size) as stage:
+        tree = await opened(stage)
+        await stage.press("S", "S")
+        await stage.says("Turns: errors first. Esc: newest first.")
+        await stage.shows("Tree: errors first")
+        assert tree.source.row(0).text == "turn 1"
+        assert tree.following
+        assert stage.cursor_row.text == "echo 3.29"
+        await stage.press("t", "F")
+        await stage.shows("echo 1.40")
+        await stage.press("escape")
+        await stage.gone("errors, ")
+        assert tree.source.row(0).text == "turn 1"
+        await stage.press("escape")
+        await stage.gone("first")
+        assert tree.source.row(0).text == "turn 3"
+
+
+async def test_the_newest_turn_is_followed_wherever_it_stands(state: StateDir, turns: Writer) -> None:
+    async with pane(state) as stage:
+        tree = await opened(stage)
+        await stage.press("S", "S")
+        store(turns, body_of(*wire_turn(4, calls=3)))
+        await stage.until(lambda: stage.cursor_row.text == "echo 4.2")
+        assert tree.source.row(0).text == "turn 1"
+        assert stage.drawn_cursor == [stage.cursor_line]
+        await stage.press("home", "f")
+        assert stage.cursor_row.text == "echo 4.2"
+
+
+async def test_an_order_goes_with_the_user_to_other_sessions(
+    state: StateDir, turns: Writer, open_writer: Callable[..., Writer]
+) -> None:
+    store(turns, body_of(*wire_turn(7, session="other", at_s=9_000)))
+    async with pane(state) as stage:
+        await stage.until(lambda: stage.app.shown.id == "other" and len(stage.app._sessions()) == 2)
+        await stage.press("S", "S", "left_square_bracket")
+        tree = await opened(stage)
+        await stage.shows("Tree: errors first")
+        assert tree.source.row(0).text == "turn 1"
+
+
+async def test_levels_of_all_turns_are_told(state: StateDir, turns: Writer) -> None:
+    async with pane(state) as stage:
+        tree = await opened(stage)
+        await stage.press("right_parenthesis")
+        await stage.says("All turns: level 1 of 1.")
+        assert len(tree.source) == 3 + 91
+        await stage.press("left_parenthesis")
+        await stage.says("All turns folded.")
+        assert len(tree.source) == 3

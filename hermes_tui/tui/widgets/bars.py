@@ -209,7 +209,8 @@ class PaneFooter(Widget):
 
     def _named(self, room: int, most: int) -> list[tuple[str, str]]:
         """The views by name; where they do not fit, those that are not open by key and mark alone; where
-        that takes more than `most`, the open one without its mark, then all of them by their keys.
+        that takes more than `most`, the open one without its mark, then all of them by their keys. The mark
+        of an open one that says what is shown (`Tree: errors`) outlasts the marks of the others.
         """
         views = self.data.views
         parts = [(key, f"{key} {words}") for key, words in views]
@@ -217,7 +218,9 @@ class PaneFooter(Widget):
         by_mark = ((at, f"{views[at][0]} {views[at][1].partition(' ')[2]}") for at in reversed(closed))
         opened = ((at, f"{key} {words.split()[0]}") for at, (key, words) in enumerate(views))
         by_key = ((at, key) for at, (key, _) in enumerate(views))
-        plain = (*(each for each in opened if each[0] not in closed), *by_key)
+        kept = [at for at, (_, words) in enumerate(views) if at not in closed and ": " in words]
+        bare = [(at, views[at][0]) for at in reversed(closed)] if kept else []
+        plain = (*bare, *(each for each in opened if each[0] not in closed), *by_key)
         for limit, shorter in ((room, by_mark), (most, plain)):
             for at, text in shorter:
                 if self._length(parts) <= limit:
