@@ -101,7 +101,7 @@ class TreeOutline(Blocks[Mark]):
         before, lead, moment = self.arranged, self._lead, self._moment
         running = lead if lead is not None and moment.status(lead, lead) == "running" else None
         self.arranged = arranged(turns[::-1], self.order, moment, running, self.errors)
-        if self.order != NEWEST and list(map(turn_keys, before)) != list(map(turn_keys, self.arranged)):
+        if self.order != NEWEST and list(map(id, before)) != list(map(id, self.arranged)):
             self.arrangement += 1
         return self.arranged
 

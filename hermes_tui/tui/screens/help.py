@@ -33,6 +33,7 @@ def _legend(glyphs: Glyphs) -> tuple[tuple[str, str], ...]:
         (glyphs.approval, "approval"), (glyphs.subagent, "subagent"), (glyphs.skill, "skill"),
         (glyphs.retry, "made again after it failed"),
         (glyphs.missing, "span that has not come"), (ends, "done, failed, interrupted, in background"),
+        (glyphs.none, "background review that ended with Hermes"),
         (glyphs.flag, "command that deserves a look"),
         (f"{glyphs.reviewed} in front", "command you have reviewed"),
     )  # fmt: skip
