@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,15 +13,20 @@ from hypothesis import strategies as st
 
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_db import Watch
+from hermes_tui.model.jobs import Job
+from hermes_tui.model.joined import Item, JoinedTurn
 from hermes_tui.model.live import Live
-from hermes_tui.model.span import Kind, Role, Span, Status
+from hermes_tui.model.span import Kind, Outcome, Role, Span, Status
 from hermes_tui.tui.blocks import MANY
 from hermes_tui.tui.glyphs import UNICODE
-from hermes_tui.tui.nature import ERROR, FILTERS, RUNNING, contents, sift
+from hermes_tui.tui.moment import Moment
+from hermes_tui.tui.nature import ERROR, FILTERS, RUNNING, contents, errors_now, nature_of, sift
 from hermes_tui.tui.navigating import navigate
 from hermes_tui.tui.ordering import ORDERS
 from hermes_tui.tui.rows import Row, RowKey
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.standin_rows import call_row
+from hermes_tui.tui.standins import StandIn
 from tests.model.timeline import roots
 from tests.state_player import StatePlayer, state_events, state_names
 from tests.support import SECOND, agent_span, make_span, recorded_spans, recording_names
@@ -366,6 +372,44 @@ def test_errors_are_counted_alike_with_spans_and_records(name: str, traced: bool
             assert shown.tree.errors(turn) == counted(rows)[1], lines_of(shown.tree)
 
 
+_BACKGROUND = {"tool": "terminal", "end_ns": 2 * SECOND, "outcome": Outcome.BACKGROUND, "exit_code": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "job", "fails"),
+    [
+        ({"tool": "terminal", "end_ns": 2 * SECOND, "outcome": Outcome.BLOCKED}, {}, True),
+        (
+            {"tool": "read_file", "end_ns": 2 * SECOND, "outcome": Outcome.BLOCKED},
+            {},
+            False,
+        ),  # as it is drawn
+        ({"tool": "read_file", "end_ns": 2 * SECOND, "outcome": Outcome.FAILED}, {}, True),
+        ({"tool": "read_file", "dropped": True}, {}, True),
+        ({"tool": "read_file"}, {}, True),
+        (_BACKGROUND, {}, False),
+        (_BACKGROUND, {"ended": True, "exit_code": 1}, True),
+        (_BACKGROUND, {"ended": True, "exit_code": 0}, False),
+        (_BACKGROUND, {"ended": True}, False),
+        (_BACKGROUND, {"heard_ns": NOW}, False),
+    ],
+)
+def test_a_call_without_a_span_is_counted_as_it_is_drawn(
+    said: dict[str, Any], job: dict[str, Any], fails: bool
+) -> None:
+    item = Item(**{
+        "key": ("s", "1"), "session": "s", "sources": frozenset(), "asked_ns": SECOND, "start_ns": SECOND,
+        "end_ns": 0, **said,
+    })  # fmt: skip
+    turn = JoinedTurn(("s", SECOND), None, None, None, "asked", SECOND, (item,))
+    jobs = {("s", "1"): Job("job", "s", call=("s", "1"), started_ns=SECOND, **job)} if job else {}
+    moment = Moment(NOW, "s", jobs=jobs)
+    row = call_row(item, turn, moment, UNICODE)
+    place = StandIn(row.key, item.start_ns, item)
+    assert bool(nature_of(row, place, NOW, UNICODE) & ERROR) is fails
+    assert errors_now(turn, contents(turn), moment) == fails
+
+
 # ---- filters and folds
 
 
@@ -435,6 +479,16 @@ def test_levels_of_all_turns() -> None:
     press(shown, None, "all", 1)
     assert shapes() == [0, 1, 1, 2, 0, 1, 0, 1, 2]
     assert press(shown, None, "levels", -1)[1] == "All turns: level 1 of 2."
+
+
+def test_levels_of_many_turns_count_the_rows_that_are_made_later() -> None:
+    shown = session(*[["sub", "ok"]] * (2 * MANY))
+    press(shown, None, "levels")
+    assert len(shown.tree) == len(rows_of(shown.tree)) == 2 * MANY * 3
+    check_rows(shown.tree)
+    press(shown, None, "levels")
+    assert len(shown.tree) == 2 * MANY * 4
+    check_rows(shown.tree)
 
 
 # ---- orders
