@@ -309,3 +309,20 @@ async def test_levels_of_all_turns_are_told(state: StateDir, turns: Writer) -> N
         await stage.press("left_parenthesis")
         await stage.says("All turns folded.")
         assert len(tree.source) == 3
+
+
+@BOTH
+async def test_a_filter_opens_a_turn_that_was_folded_and_esc_folds_it_again(
+    state: StateDir, open_writer: Callable[..., Writer], size: tuple[int, int]
+) -> None:
+    store(open_writer(), *recorded_requests("v123_subagent"))
+    async with pane(state, size) as stage:
+        await stage.shows("✗ st")
+        await stage.press("z", "F")
+        await stage.says("Only errors. Esc shows all.")
+        await stage.shows("Tree: errors", "✗ st")
+        await stage.press("escape")
+        await stage.gone("✗ st")
+        assert len(stage.rows.source) == 1
+        await stage.press("F", "F", "F", "F", "F")
+        await stage.says("Only approvals: none. Esc shows all.")
