@@ -29,6 +29,11 @@ class Session(msgspec.Struct):
         """running, completed, interrupted, failed or unknown: that of the newest turn of the user's."""
         return session_status(reversed(self.turns), self.totals, now_ns)
 
+    @property
+    def newest(self) -> Turn | None:
+        """The newest turn that is not a background review: those run beside the turns."""
+        return next((turn for turn in reversed(self.turns) if not turn.review), None)
+
     def take(self, totals: Totals, turns: Iterable[Turn]) -> None:
         self.totals.add(totals)
         for turn in turns:

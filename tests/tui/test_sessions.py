@@ -12,15 +12,17 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader, SessionRow
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.live import Live
-from hermes_tui.model.state_rows import MessageRow
+from hermes_tui.model.state_rows import HomeRow, MessageRow
 from hermes_tui.model.state_rows import SessionRow as NotedRow
-from hermes_tui.tui.directory import Facts, Listed, directory
+from hermes_tui.tui.directory import Facts, Listed, directory, facts_of
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.glyphs import ASCII, UNICODE
 from hermes_tui.tui.messages import FactsArrived
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.session_lines import session_lines
-from tests.support import SECOND, body_of, store, wait_for
+from hermes_tui.tui.shown import ShownSession
+from tests.model.timeline import HOME, roots, timeline
+from tests.support import SECOND, body_of, fold, recorded_spans, store, wait_for
 from tests.tui.conftest import Play
 from tests.tui.stage import Clock, pane, wire_command, wire_turn
 
@@ -36,6 +38,21 @@ def asked(session: str, number: int, at_s: int) -> MessageRow:
         home="default", revision=1, id=number, session=session, role="user", text=f"prompt of {session}",
         at_ns=at_s * SECOND,
     )  # fmt: skip
+
+
+def opened(name: str, session: str | None = None) -> tuple[ShownSession, list[Listed]]:
+    """A recording's session as the pane shows it a while after its end, and the list of all of them."""
+    live = Live()
+    for _, rows, _ in timeline(name):
+        live.take(rows)
+    live.take([HomeRow(HOME, 1, closed=False)])  # as while another Hermes has it open
+    spans = recorded_spans(name)
+    now_ns = max(span.end_ns for span in spans) + 16 * SECOND
+    shown = ShownSession(session or roots(name)[0], UNICODE, live)
+    shown.add(spans)
+    shown.refresh(now_ns)
+    facts = {name: facts_of(each, now_ns) for name, each in fold(spans).items()}
+    return shown, directory([SessionRow(each, now_ns, 1) for each in roots(name)], live, now_ns, facts)
 
 
 # ---- what is known of each
@@ -68,6 +85,31 @@ def test_the_records_know_better_whether_it_still_runs() -> None:
     long_after = 10_000 * SECOND
     [listed] = directory([SessionRow("a", 10 * SECOND, 1)], live, long_after, {"a": Facts("running")})
     assert not listed.running
+
+
+@pytest.mark.parametrize(
+    ("ended_s", "status"),
+    [
+        (0, "running"),  # the spans tell of no end
+        (994, "running"),  # and asked again since
+        (996, "failed"),
+    ],
+)
+def test_a_turn_that_ended_by_its_spans_does_not_run(ended_s: int, status: str) -> None:
+    """A model call that fails for good leaves no record, and another Hermes has the database open."""
+    live = Live()
+    live.take([
+        noted("a"), asked("a", 1, 995), HomeRow("default", 1, closed=False),
+    ])  # fmt: skip
+    facts = {"a": Facts("failed", errors=3, ended_ns=ended_s * SECOND)}
+    [listed] = directory([SessionRow("a", 996 * SECOND, 1)], live, NOW, facts)
+    assert listed.status == status
+    assert listed.running is (status == "running")
+
+
+def test_the_list_agrees_with_the_header_of_a_failed_session() -> None:
+    shown, [listed] = opened("v123_fatal")
+    assert (shown.status(), listed.status, listed.facts and listed.facts.errors) == ("failed", "failed", 3)
 
 
 LISTED = Listed(
