@@ -74,7 +74,7 @@ class Totals(msgspec.Struct):
             self.newest_model = max(self.newest_model, (role in _CALLS, start, model))
         if span.platform:
             self.newest_source = max(self.newest_source, (start, span.platform))
-        if span.final_status and span.kind is Kind.AGENT:
+        if span.final_status and span.kind is Kind.AGENT and role is not Role.SUBAGENT:  # names its parent
             self.agent_end = max(self.agent_end, (start, span.final_status))
 
     def add(self, other: Totals) -> None:

@@ -48,7 +48,8 @@ class Listed(msgspec.Struct, frozen=True):
     """A session: when anything last happened in it, its traces that came, and what is known of it.
 
     `status` is what Hermes' records say it does now (running, waits for you), unless its spans say that this
-    is over; else how its newest turn ended, "" when nobody knows. `depth` 1: a subagent's, below the session that it works for.
+    is over; else how its newest turn ended, "" when nobody knows. `depth` 1: a subagent's, below the session
+    that it works for.
     """
 
     session: str
