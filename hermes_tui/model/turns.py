@@ -196,12 +196,12 @@ def read_trace(tree: TraceTree) -> TraceView:
     sessions: dict[str, Totals] = {}
     for turn in turns:
         nodes = list(members(turn))
-        _sum_up(turn, nodes, sessions)
+        sum_up(turn, nodes, sessions)
         describe(turn, [node.span for node in nodes if node.span is not None])
     return TraceView(turns, sessions, tree.nodes)
 
 
-def _sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
+def sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
     """Take all of a turn into its sums and those of the sessions: one object where they are the same."""
     shares: dict[str, Totals] = {}
     for node in nodes:

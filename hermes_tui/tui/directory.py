@@ -36,11 +36,13 @@ class Facts(msgspec.Struct, frozen=True):
 
 def facts_of(session: Session, now_ns: int, *, more: bool = False) -> Facts:
     totals, usage, newest = session.totals, session.totals.usage, session.newest
-    over = newest is not None and newest.status(now_ns) in ENDS
+    ended_ns = newest.end_ns if newest is not None else totals.last_ns  # without turns: a subagent's
+    status = session.status(now_ns)
+    over = status in ENDS if newest is None else newest.status(now_ns) in ENDS
     return Facts(
-        session.status(now_ns), totals.model or "", totals.source or "", session.turn_count,
+        status, totals.model or "", totals.source or "", session.turn_count,
         totals.commands, totals.failed_commands, totals.errors, usage.tokens, usage.cost,
-        more, newest.end_ns if newest is not None and over else 0,
+        more, ended_ns if over else 0,
     )  # fmt: skip
 
 

@@ -8,23 +8,36 @@ from pathlib import Path
 
 import pytest
 
+from hermes_tui.figures import short_number
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader, SessionRow
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.live import Live
+from hermes_tui.model.span import Kind, Role
 from hermes_tui.model.state_rows import HomeRow, MessageRow
 from hermes_tui.model.state_rows import SessionRow as NotedRow
 from hermes_tui.tui.directory import Facts, Listed, directory, facts_of
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.glyphs import ASCII, UNICODE
+from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import FactsArrived
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.session_lines import session_lines
 from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.trust import RelaySays
 from tests.model.timeline import HOME, roots, timeline
-from tests.support import SECOND, body_of, fold, recorded_spans, store, wait_for
+from tests.support import (
+    SECOND,
+    agent_span,
+    body_of,
+    fold,
+    make_span,
+    recorded_spans,
+    store,
+    wait_for,
+)
 from tests.tui.conftest import Play
-from tests.tui.stage import Clock, pane, wire_command, wire_turn
+from tests.tui.stage import Clock, pane, rows_of, show, wire_command, wire_turn
 
 NOW = SECOND * 1_000
 
@@ -110,6 +123,49 @@ def test_a_turn_that_ended_by_its_spans_does_not_run(ended_s: int, status: str) 
 def test_the_list_agrees_with_the_header_of_a_failed_session() -> None:
     shown, [listed] = opened("v123_fatal")
     assert (shown.status(), listed.status, listed.facts and listed.facts.errors) == ("failed", "failed", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "texts"),
+    [
+        ("v123_subagent", "interrupted", ["[[s:child]] Count", "fake-gpt-1 → 1 to", "ls /etc | wc -l; "]),
+        ("subagents", "running", ["[[s:child]] first", "fake-gpt-1 → 1 to", "ls /etc | wc -l; "]),
+    ],
+)
+def test_a_subagents_session_is_shown_as_its_own_part(name: str, status: str, texts: list[str]) -> None:
+    """And nothing of its parent's turn, below which its spans hang; in `subagents` most of them were lost."""
+    _, [_, child, *_] = opened(name)
+    shown, [_, listed, *_] = opened(name, child.session)
+    assert child == listed
+    assert (listed.depth, listed.status, shown.status()) == (1, status, status)
+    assert [row.text[:17] for row in rows_of(shown.tree)] == texts
+    assert [row.depth for row in rows_of(shown.tree)] == [0, 1, 1]
+    head = heading(shown, RelaySays(), "")
+    assert (head.input_tokens + head.output_tokens) == listed.tokens
+    assert rows_of(shown.tree)[0].value == short_number(listed.tokens)
+    assert shown.find(rows_of(shown.tree)[1].key).turn is shown.turns[0]
+
+
+def test_a_subagents_own_subagent_is_in_its_part() -> None:
+    agent = {"kind": Kind.AGENT, "role": Role.SUBAGENT, "name": "subagent.leaf", "end_ns": SECOND * 1_050}
+    call = {"kind": Kind.LLM, "role": Role.MODEL_CALL, "input_tokens": 1_000, "model": "m"}
+    shown = show(
+        [
+            agent_span(0, prompt="above", end_ns=SECOND * 1_100),
+            make_span(1, parent=0, **agent, prompt="job"),
+            agent_span(2, parent=1, session="child", prompt="job", end_ns=SECOND * 1_040),
+            make_span(3, parent=2, **call, session="child"),
+            make_span(4, parent=2, **agent, session="child", prompt="inner", final_status="completed"),
+            agent_span(5, parent=4, session="inner", prompt="inner"),
+            make_span(6, parent=5, **call, session="inner"),
+            make_span(7, parent=0, **call),
+        ],
+        session="child",
+        now_ns=SECOND * 2_000,
+    )
+    texts = [(row.depth, row.text, row.value) for row in rows_of(shown.tree)]
+    assert texts == [(0, "job", "2.0k"), (1, "m", "1.0k"), (1, "inner", "✓"), (2, "m", "1.0k")]
+    assert (shown.status(), shown.totals.usage.tokens) == ("completed", 1_000)
 
 
 LISTED = Listed(
