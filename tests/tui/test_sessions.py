@@ -182,7 +182,7 @@ LISTED = Listed(
             UNICODE,
             [
                 "? Walk \u241b[31m ◂                         waits for you",
-                "  over 1 turn, 2 $ ✗1, 2 errors, 9.2k tokens, $0.50…",
+                "  cli, work, gpt-x, 2 errors, 2 $ ✗1, 9.2k tokens",
             ],
         ),
         (
@@ -201,6 +201,33 @@ def test_two_lines_say_what_it_is(listed: Listed, glyphs: object, lines: list[st
     text = session_lines(listed, shown=True, now_s=1_000, width=52, glyphs=glyphs)  # type: ignore[arg-type]
     assert [line.rstrip() for line in text.plain.split("\n")] == lines
     assert all(len(line) <= 52 for line in text.plain.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (100, "cli, work, gpt-x, 2 errors, 2 $ ✗1, over 1 turn, 9.2k tokens, $0.50, 20260101_1"),
+        (76, "cli, work, gpt-x, 2 errors, 2 $ ✗1, over 1 turn, 9.2k tokens, $0.50"),
+        (60, "cli, work, gpt-x, 2 errors, 2 $ ✗1, 9.2k tokens"),
+        (42, "cli, work, gpt-x, 2 errors, 9.2k tokens"),
+        (34, "cli, work, gpt-x, 2 errors"),
+        (20, "cli, work, gpt-x"),
+        (14, "cli, gpt-x"),
+        (9, "cli, g…"),
+    ],
+)
+def test_what_tells_it_from_others_is_kept_in_narrow_lists(width: int, told: str) -> None:
+    text = session_lines(LISTED, shown=False, now_s=1_000, width=width, glyphs=UNICODE)
+    assert text.plain.split("\n")[1] == f"  {told}"
+
+
+@pytest.mark.parametrize(
+    ("status", "mark"),
+    [("completed", "✓"), ("failed", "✗"), ("interrupted", "◼"), ("running", "●"), ("", "–")],
+)
+def test_it_is_marked_as_turns_are(status: str, mark: str) -> None:
+    text = session_lines(Listed("id", 1, status=status), shown=False, now_s=1, width=40, glyphs=UNICODE)
+    assert text.plain.startswith(f"{mark} id")
 
 
 @pytest.mark.parametrize(
@@ -264,7 +291,7 @@ async def test_it_chooses_one(state: StateDir, play: Play, clock: Clock) -> None
         await stage.until(lambda: stage.app.shown.id == "three")
         await stage.press("s")
         await stage.shows(
-            "Sessions, newest activity first", "✓ three ◂", "1 turn, 2 $", "3 sessions, 0 running"
+            "Sessions, newest activity first", "✓ three ◂", "2 $, 1 turn", "3 sessions, 0 running"
         )
         lines = [line for line in stage.lines() if " ago" in line]
         assert [re.findall(r"one|two|three", line) for line in lines] == [["three"], ["two"], ["one"]]
