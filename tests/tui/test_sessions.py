@@ -32,6 +32,7 @@ from tests.support import (
     body_of,
     fold,
     make_span,
+    recorded_requests,
     recorded_spans,
     store,
     wait_for,
@@ -269,6 +270,23 @@ def test_facts_are_read_again_only_of_what_moved(state: StateDir, open_writer: C
         feed.read(reader.recent_sessions())
     feed.stop()
     assert posted == []
+
+
+def test_facts_of_subagents_come_with_those_of_the_session_above(
+    state: StateDir, open_writer: Callable[..., Writer]
+) -> None:
+    store(open_writer(), *recorded_requests("v123_subagent"), received_ns=SECOND)
+    wait_for(lambda: _indexed(state))
+    posted: list[object] = []
+    feed = FactsFeed(state.journal, posted.append)
+    with Reader(state.journal) as reader:
+        feed.read(reader.recent_sessions())
+    wait_for(lambda: posted)
+    feed.stop()
+    _, [top, child] = opened("v123_subagent")
+    assert feed.known == {top.session: top.facts, child.session: child.facts}
+    assert child.facts is not None
+    assert (child.facts.status, child.facts.failed, child.facts.turns) == ("interrupted", 1, 0)
 
 
 def _indexed(state: StateDir) -> bool:
