@@ -17,7 +17,7 @@ from hermes_tui.journal.pages import Log
 
 log = logging.getLogger(__name__)
 
-INDEX_VERSION = 3
+INDEX_VERSION = 4
 """Raise this when what the index holds changes: an older one is then rebuilt from the requests."""
 
 SCHEMA_VERSION = 3

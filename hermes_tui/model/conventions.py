@@ -76,6 +76,7 @@ _RESULT = ("output.value", "gen_ai.tool.call.result", "hermes.tool.result", "mlf
 _COMMAND = ("hermes.tool.command", "tool_command")
 _OUTCOME = "hermes.tool.outcome"
 _IS_ERROR = "tool.is_error"
+_AGENT_STATUS = ("hermes.subagent.status",)
 _PROMPT = ("gen_ai.input.messages", "input.value", "hermes.turn.user_message", "mlflow.spanInputs")
 _TOOL_CALLS = "llm.response.tool_calls"
 _CALL_ID = "gen_ai.tool.call.id"
@@ -97,7 +98,7 @@ WANTED: frozenset[str] = frozenset(
     for keys in (
         _KIND_KEYS, *_TEXTS.values(), *_COUNTS.values(), _COST, _ARGUMENTS, _RESULT, _COMMAND, _PROMPT,
         (_OUTCOME, _IS_ERROR, _TOOL_CALLS, _TURN_NUMBER, _SYNTHESIZED, "error.type"), _APPROVAL,
-        (_CALL_ID, _ASKED, _ANSWERED),
+        (_CALL_ID, _ASKED, _ANSWERED), _AGENT_STATUS,
     )
     for key in keys
 )  # fmt: skip
@@ -240,6 +241,8 @@ def _approval(attributes: Attributes, facts: dict[str, Any]) -> None:
 
 
 def _agent_or_model(role: Role, attributes: Attributes, facts: dict[str, Any]) -> None:
+    if role is Role.SUBAGENT and (said := _text(attributes, _AGENT_STATUS)) is not None:
+        facts["final_status"] = said
     old = role in (Role.TURN, Role.WRAPPER) and _TURN_NUMBER not in attributes and "platform" not in facts
     if old and "provider" in facts:
         # hermes-otel 0.11 writes the platform where the provider belongs (cli, api_server, subagent).

@@ -8,7 +8,7 @@ changed.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -20,7 +20,7 @@ from hermes_tui.model.places import Places, at_work
 from hermes_tui.model.sessions import Forest
 from hermes_tui.model.shares import Placed, Shares, Stretch
 from hermes_tui.model.steps import Step
-from hermes_tui.model.turns import TraceView, Turn
+from hermes_tui.model.turns import Turn
 from hermes_tui.model.works import Agent, Item, Source, Work, join
 
 __all__ = ["Agent", "Item", "Joined", "JoinedTurn", "Source", "Step"]
@@ -82,12 +82,12 @@ class Joined:
     def update(self, live: Live, forest: Forest, dirty: Collection[bytes]) -> set[AnyTurnKey]:
         """Take in what changed in the records, and in the traces `dirty`; keys of the turns that changed."""
         moved: dict[str, list[Stretch]] = {}
-        turns: dict[bytes, list[Turn]] = {}
+        turns: dict[bytes, Sequence[Turn]] = {}
         for trace_id in dirty:
             view = forest.views.get(trace_id)
             for owner, stretches in self._shares.replace(trace_id, view).items():
                 moved.setdefault(owner, []).extend(stretches)
-            turns[trace_id] = self._own(view)
+            turns[trace_id] = forest.own(trace_id)
         own = live.session(self.session)
         parts = {part.id: part for part in (*([own] if own else []), *live.below(self.session))}
         again: set[tuple[str, AnyTurnKey]] = set()
@@ -114,11 +114,6 @@ class Joined:
     def items(self) -> list[Item]:
         """All calls, in the order of the turns."""
         return [item for turn in self.turns for item in turn.items]
-
-    def _own(self, view: TraceView | None) -> list[Turn]:
-        """The session's turns in a trace; for a subagent's session the turns it worked in."""
-        turns = view.turns if view is not None else []
-        return [turn for turn in turns if turn.session == self.session] or turns
 
     # ---- what each session did
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from hermes_tui.model.doing import Doing, State, doing
 from hermes_tui.model.joined import Item, JoinedTurn
-from hermes_tui.model.live import Live
+from hermes_tui.model.live import Live, LiveSession
 from hermes_tui.model.live_turns import LiveCall
 from hermes_tui.model.span import NANOSECONDS, Span
 from hermes_tui.model.turns import Turn
 
-_ENDS = frozenset({"completed", "interrupted", "failed"})
+ENDS = frozenset({"completed", "interrupted", "failed"})
 _TOGETHER_NS = NANOSECONDS  # a turn's last record and the end of its span are not further apart
 
 
@@ -29,14 +29,19 @@ def present(session: str, live: Live, turns: Sequence[JoinedTurn], now_ns: int) 
     newest = _newest(turns)
     if newest is None or said is None:
         return found
-    over = said.state is State.IDLE and newest.status(now_ns) in _ENDS
+    over = said.state is State.IDLE and newest.status(now_ns) in ENDS
     if over and found.state is not State.IDLE:
-        last = part.turns[-1]  # asked after that end: another turn, of which there is no span yet
-        return said if newest.end_ns >= max(last.asked_ns, last.last_ns - _TOGETHER_NS) else found
+        return said if ends_last(newest.end_ns, part) else found
     if found.state is State.IDLE and said.state is not State.IDLE and not _later(turns):
         newer = said.heard_ns > found.heard_ns + _TOGETHER_NS
         return said if newer and not live.closed(part.home) else found
     return found
+
+
+def ends_last(ended_ns: int, part: LiveSession) -> bool:
+    """Whether a turn that ended then, by its spans, is the last one in Hermes' records too."""
+    last = part.turns[-1]  # asked after that end: another turn, of which there is no span yet
+    return ended_ns >= max(last.asked_ns, last.last_ns - _TOGETHER_NS)
 
 
 def _later(turns: Sequence[JoinedTurn]) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from hermes_tui.model.delegated import part_of
 from hermes_tui.model.span import Span
 from hermes_tui.model.tree import TraceTree
 from hermes_tui.model.turns import Totals, TraceView, Turn, read_trace
@@ -28,6 +29,11 @@ class Session(msgspec.Struct):
     def status(self, now_ns: int) -> str:
         """running, completed, interrupted, failed or unknown: that of the newest turn of the user's."""
         return session_status(reversed(self.turns), self.totals, now_ns)
+
+    @property
+    def newest(self) -> Turn | None:
+        """The newest turn that is not a background review: those run beside the turns."""
+        return next((turn for turn in reversed(self.turns) if not turn.review), None)
 
     def take(self, totals: Totals, turns: Iterable[Turn]) -> None:
         self.totals.add(totals)
@@ -75,6 +81,7 @@ class Forest:
         self.trees: dict[bytes, TraceTree] = {}
         self.views: dict[bytes, TraceView] = {}
         self.turns: list[Turn] = []
+        self._own: dict[bytes, list[Turn]] = {}
         self._dirty: set[bytes] = set()
         self._closed = Totals()
         self._open: dict[bytes, Totals] = {}
@@ -96,11 +103,13 @@ class Forest:
         dirty, self._dirty = self._dirty, set()
         for trace_id in dirty:
             known = self.views.get(trace_id)
-            for turn in self._own(known) if known is not None else ():
+            for turn in self._own.pop(trace_id, ()):
                 at = bisect_left(self.turns, _by_start(turn), key=_by_start)
                 del self.turns[at]
             view = self.views[trace_id] = read_trace(self.trees[trace_id])
-            for turn in self._own(view):
+            own = [turn for turn in view.turns if turn.session == self.session]
+            self._own[trace_id] = own or part_of(view, self.session) or view.turns
+            for turn in self._own[trace_id]:
                 insort(self.turns, turn, key=_by_start)
             self._settle(trace_id, view, known is not None)
         return dirty
@@ -122,9 +131,9 @@ class Forest:
             total.add(totals)
         return total
 
-    def _own(self, view: TraceView) -> list[Turn]:
-        """The session's turns in a trace; for a subagent's session the turns it worked in."""
-        return [turn for turn in view.turns if turn.session == self.session] or view.turns
+    def own(self, trace_id: bytes) -> Sequence[Turn]:
+        """The session's turns in a trace; of a subagent's session what it did in another's turn."""
+        return self._own.get(trace_id, ())
 
     def _settle(self, trace_id: bytes, view: TraceView, known: bool) -> None:
         """Keep one sum for the traces at rest, so that totals cost what is open, not what is stored."""

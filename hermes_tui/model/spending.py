@@ -140,10 +140,11 @@ class Part(msgspec.Struct):
 _COUNTED = tuple(name for name in Part.__struct_fields__ if name != "view")
 
 
-def read_part(view: TraceView, session: str) -> Part:
+def read_part(view: TraceView, session: str, own: Iterable[Turn] = ()) -> Part:
     """What a session used in one trace; work is linear in the trace's spans.
 
     Of its own turns everything counts, subagents too; of another session's turns what is the session's.
+    `own` are the session's turns if the trace's are another's (`delegated.part_of`).
     """
     reading = _Reading(session)
     turns = []
@@ -155,6 +156,12 @@ def read_part(view: TraceView, session: str) -> Part:
             nodes = [node for node in nodes if node.owner == session]
         turns.append((turn.key, reading.spend(calls)))
         reading.time(nodes, turn.trace_id)
+    known = {key for key, _ in turns}
+    turns += [
+        (turn.key, _Reading(session).spend(innermost(list(members(turn)))))
+        for turn in own
+        if turn.key not in known
+    ]
     return Part(
         view,
         reading.own,
@@ -291,7 +298,7 @@ class Book:
                 break
             most -= len(forest.trees[trace_id].nodes)
             done += 1
-            old, new = parts.get(trace_id), read_part(forest.views[trace_id], self.session)
+            old, new = parts.get(trace_id), self._read(forest, trace_id)
             parts[trace_id] = new
             if old is None or not new.says_the_same(old):
                 changes.append((trace_id, old, new))
@@ -299,6 +306,9 @@ class Book:
         self._replace([(old, new) for _, old, new in changes])
         self.behind = sum(trace_id not in parts for trace_id in stale[done:])
         return done == len(stale)
+
+    def _read(self, forest: Forest, trace_id: bytes) -> Part:
+        return read_part(forest.views[trace_id], self.session, forest.own(trace_id))
 
     def sum(self) -> Sum:
         """All that is counted."""

@@ -74,7 +74,7 @@ class Totals(msgspec.Struct):
             self.newest_model = max(self.newest_model, (role in _CALLS, start, model))
         if span.platform:
             self.newest_source = max(self.newest_source, (start, span.platform))
-        if span.final_status and span.kind is Kind.AGENT:
+        if span.final_status and span.kind is Kind.AGENT and role is not Role.SUBAGENT:  # names its parent
             self.agent_end = max(self.agent_end, (start, span.final_status))
 
     def add(self, other: Totals) -> None:
@@ -196,12 +196,12 @@ def read_trace(tree: TraceTree) -> TraceView:
     sessions: dict[str, Totals] = {}
     for turn in turns:
         nodes = list(members(turn))
-        _sum_up(turn, nodes, sessions)
+        sum_up(turn, nodes, sessions)
         describe(turn, [node.span for node in nodes if node.span is not None])
     return TraceView(turns, sessions, tree.nodes)
 
 
-def _sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
+def sum_up(turn: Turn, nodes: Sequence[Node], sessions: dict[str, Totals]) -> None:
     """Take all of a turn into its sums and those of the sessions: one object where they are the same."""
     shares: dict[str, Totals] = {}
     for node in nodes:

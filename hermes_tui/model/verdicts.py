@@ -52,6 +52,15 @@ TURN_ENDS = {
     "timed_out": "failed",
 }
 
+_AGENT_ENDS = TURN_ENDS | {"cancelled": "interrupted", "error": "failed", "timeout": "failed"}
+
+
+def agent_end(span: Span | None) -> str:
+    """How a subagent ended by its span: completed, interrupted or failed; "" when that does not say."""
+    if span is None:
+        return ""
+    return "failed" if span.status is Status.ERROR else _AGENT_ENDS.get(span.final_status or "", "")
+
 
 def _verdict(turn: Turn, spans: list[Span]) -> str:
     """How the turn ended: completed, interrupted, failed; erring or open when its root is not there.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
+from hermes_tui.model.delegated import spent_below
 from hermes_tui.model.joined import JoinedTurn, Step
 from hermes_tui.model.span import Role, Status
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Turn, is_turn
 from hermes_tui.tui.rows import RowKey, span_key
-from hermes_tui.tui.standins import Place, StandIn, Standing
+from hermes_tui.tui.standins import Delegate, Place, StandIn, Standing
 
 Folds = Callable[[RowKey, int], bool]
 """(key, depth) → whether what is below is hidden."""
@@ -61,7 +63,7 @@ class Below:
             for place, retried in levels[-1]:
                 depth, children, key = len(levels), self.children(place), self.key(place)
                 closed = bool(children) and folded(key, depth)
-                yield Spot(place, key, depth, bool(children), closed, retried)
+                yield Spot(self._told(place, key), key, depth, bool(children), closed, retried)
                 if children and not closed:
                     levels.append(zip(children, _retried(children), strict=True))
                     break
@@ -94,6 +96,19 @@ class Below:
             return place.key
         assert self._turn is not None
         return span_key(self._turn.trace_id, place)
+
+    def _told(self, place: Place, key: RowKey) -> Place:
+        """A subagent's row tells of all that is below it, and so is no row of its span alone."""
+        if not isinstance(place, Node) or place.role is not Role.SUBAGENT:
+            return place
+        tokens = self._tokens.get(place.span_id, 0)
+        agent = self._stand.agents.get(place.span_id)
+        return StandIn(key, place.start_ns, Delegate(place, key[0], agent, tokens, self._stand.running))
+
+    @cached_property
+    def _tokens(self) -> Mapping[bytes, int]:
+        """By subagent's span, the tokens of all that is below it."""
+        return spent_below(self._turn) if self._turn is not None else {}
 
     def _of(self, node: Node) -> list[Node]:
         own = [child for child in node.children if not is_turn(child)]

@@ -9,6 +9,7 @@ import msgspec
 from hermes_tui.journal.reader import SessionRow
 from hermes_tui.model.doing import doing
 from hermes_tui.model.live import Live, LiveSession
+from hermes_tui.model.present import ENDS, ends_last
 from hermes_tui.model.sessions import Session
 
 _LISTED = 200  # sessions of Hermes' records that are listed
@@ -16,7 +17,9 @@ _WORDS = {"tool": "running", "model": "running", "approval": "waits for you"}
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What a session's spans say of it. `more`: it has traces that were not read."""
+    """What a session's spans say of it. `ended_ns`: when its newest turn ended (0: they do not tell);
+    `more`: it has traces that were not read.
+    """
 
     status: str
     model: str = ""
@@ -28,21 +31,27 @@ class Facts(msgspec.Struct, frozen=True):
     tokens: int = 0
     cost: float | None = None
     more: bool = False
+    ended_ns: int = 0
 
 
 def facts_of(session: Session, now_ns: int, *, more: bool = False) -> Facts:
-    totals, usage = session.totals, session.totals.usage
+    totals, usage, newest = session.totals, session.totals.usage, session.newest
+    ended_ns = newest.end_ns if newest is not None else totals.last_ns  # without turns: a subagent's
+    status = session.status(now_ns)
+    over = status in ENDS if newest is None else newest.status(now_ns) in ENDS
     return Facts(
-        session.status(now_ns), totals.model or "", totals.source or "", session.turn_count,
-        totals.commands, totals.failed_commands, totals.errors, usage.tokens, usage.cost, more,
+        status, totals.model or "", totals.source or "", session.turn_count,
+        totals.commands, totals.failed_commands, totals.errors, usage.tokens, usage.cost,
+        more, ended_ns if over else 0,
     )  # fmt: skip
 
 
 class Listed(msgspec.Struct, frozen=True):
     """A session: when anything last happened in it, its traces that came, and what is known of it.
 
-    `status` is what Hermes' records say it does now (running, waits for you), else how its newest turn
-    ended, "" when nobody knows. `depth` 1: a subagent's, below the session that it works for.
+    `status` is what Hermes' records say it does now (running, waits for you), unless its spans say that this
+    is over; else how its newest turn ended, "" when nobody knows. `depth` 1: a subagent's, below the session
+    that it works for.
     """
 
     session: str
@@ -93,7 +102,8 @@ def _listed(
     part = live.session(name)
     noted = part.row if part is not None else None
     sums = part.sums if part is not None else None
-    does = _WORDS.get(doing(live, name, now_ns).state.value, "") if part is not None else ""
+    over = facts is not None and part is not None and bool(part.turns) and ends_last(facts.ended_ns, part)
+    does = _WORDS.get(doing(live, name, now_ns).state.value, "") if part is not None and not over else ""
     end = part.turns[-1].end if part is not None and part.turns else ""
     status = facts.status if facts is not None else ""
     if part is not None and status in ("", "running", "unknown"):

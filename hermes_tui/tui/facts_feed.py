@@ -6,7 +6,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from textual.message import Message
@@ -44,7 +44,9 @@ class FactsFeed:
         wanted = [row for row in rows if self._known.get(row.session, (0,))[0] != row.received_ns]
         if not wanted or self._stop.is_set() or (self._thread is not None and self._thread.is_alive()):
             return
-        self._thread = threading.Thread(target=self._run, args=(wanted,), name="session-facts", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(wanted, {row.session for row in rows}), name="session-facts", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -52,15 +54,15 @@ class FactsFeed:
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, wanted: Sequence[SessionRow]) -> None:
+    def _run(self, wanted: Sequence[SessionRow], rows: Collection[str]) -> None:
         try:
             with Reader(self._path) as reader:
-                self._read(reader, wanted)
+                self._read(reader, wanted, rows)
         except (StateError, sqlite3.Error) as error:
             log.warning("the sessions' facts cannot be read: %s", error)
         self._post(FactsArrived())
 
-    def _read(self, reader: Reader, wanted: Sequence[SessionRow]) -> None:
+    def _read(self, reader: Reader, wanted: Sequence[SessionRow], rows: Collection[str]) -> None:
         told = time.monotonic()
         for row in wanted:
             if self._stop.is_set():
@@ -70,6 +72,11 @@ class FactsFeed:
             if (session := some.get(row.session)) is not None:
                 more = len(traces) > TRACES
                 self._known[row.session] = row.received_ns, facts_of(session, time.time_ns(), more=more)
+            self._known |= {  # subagents, which have no rows of their own
+                name: (row.received_ns, facts_of(part, time.time_ns()))
+                for name, part in some.items()
+                if name not in rows and not part.turns
+            }
             if time.monotonic() - told > _TOLD_S:
                 self._post(FactsArrived())
                 told = time.monotonic()

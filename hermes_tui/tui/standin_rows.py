@@ -8,10 +8,11 @@ from hermes_tui.model.joined import Agent, Item, JoinedTurn, Step
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import Outcome, Span
 from hermes_tui.model.sums import Sums
+from hermes_tui.tui.agent_rows import agent_row, delegate_row
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, item_key, outcome_mark, shown, with_job
-from hermes_tui.tui.standins import StandIn, Waiting
+from hermes_tui.tui.standins import Delegate, StandIn, Waiting
 
 LOST = "no span"
 WAITING = "waiting"
@@ -28,7 +29,9 @@ def stand_in_row(
     elif isinstance(part, Step):
         row = _step_row(part, moment, glyphs)
     elif isinstance(part, Agent):
-        row = _agent_row(part, moment, glyphs)
+        row = agent_row(part, moment, glyphs)
+    elif isinstance(part, Delegate):
+        row = delegate_row(part, depth, marker, moment, glyphs)
     else:
         row = _waiting_row(part, glyphs)
     return row._replace(key=stand_in.key, depth=depth, marker=marker)
@@ -107,30 +110,6 @@ def _step_row(step: Step, moment: Moment, glyphs: Glyphs) -> Row:
 def _tokens(spent: Sums | None) -> str:
     total = spent.input_tokens + spent.output_tokens if spent is not None else 0
     return short_number(total) if total else ""
-
-
-def _agent_row(agent: Agent, moment: Moment, glyphs: Glyphs) -> Row:
-    doing = moment.doing(agent.session)
-    running = doing.state is not State.IDLE
-    part = moment.live.session(agent.session)
-    turn = next((each for each in part.turns if each.key == agent.key), None) if part is not None else None
-    lasted = ""
-    if turn is not None and not running:
-        lasted = short_time(max(0, (turn.ended_ns or turn.last_ns) - agent.start_ns) / 1e9)
-    return Row(
-        key=(b"", b"", "agent"),
-        depth=0,
-        marker="",
-        glyph=glyphs.subagent,
-        text=shown(agent.prompt) or "subagent",
-        style="subagent",
-        time=lasted,
-        value=glyphs.good if turn is not None and turn.end == "completed" else "",
-        value_style="good",
-        since_ns=agent.start_ns if running else 0,
-        start_ns=agent.start_ns,
-        end_ns=0 if turn is None or running else turn.ended_ns or turn.last_ns,
-    )
 
 
 def _waiting_row(waiting: Waiting, glyphs: Glyphs) -> Row:

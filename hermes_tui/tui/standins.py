@@ -24,12 +24,26 @@ class Waiting(msgspec.Struct, frozen=True):
     state: State
 
 
+class Delegate(msgspec.Struct, frozen=True):
+    """A subagent's span with what its row tells beside it: the record of the same subagent, the tokens of all
+    that is below it, and whether its turn still runs.
+    """
+
+    node: Node
+    trace_id: bytes
+    agent: Agent | None
+    tokens: int
+    alive: bool
+
+
 class StandIn(msgspec.Struct, eq=False):
-    """A row in place of a span. `children` are other stand-ins, and spans whose way up is not known."""
+    """A row in place of a span, or around a subagent's.
+
+    `children` are other stand-ins, and spans whose way up is not known."""
 
     key: RowKey
     start_ns: int
-    part: Item | Step | Agent | Waiting
+    part: Item | Step | Agent | Waiting | Delegate
     children: list[Place] = msgspec.field(default_factory=list)
 
 
@@ -42,7 +56,8 @@ class Standing(msgspec.Struct):
 
     `tops` hang below the turn, `below` under a subagent's span (by its id). `items` are the calls that have
     a span, by its id; `names` what rows of spans were called before their spans came. `hosted` are the ids
-    of spans without a known way up that a stand-in has as children.
+    of spans without a known way up that a stand-in has as children. `agents` are the records of subagents
+    that have a span, by its id.
     """
 
     tops: list[Place] = msgspec.field(default_factory=list)
@@ -50,11 +65,13 @@ class Standing(msgspec.Struct):
     items: dict[tuple[bytes, bytes], Item] = msgspec.field(default_factory=dict)
     names: dict[RowKey, RowKey] = msgspec.field(default_factory=dict)
     hosted: set[bytes] = msgspec.field(default_factory=set)
+    agents: dict[bytes, Agent] = msgspec.field(default_factory=dict)
+    running: bool = False
 
 
 def standing(turn: JoinedTurn, moment: Moment, *, running: bool) -> Standing:
     """Stand-ins for all that a turn's spans do not tell. `running`: the turn is what its session does."""
-    found = Standing()
+    found = Standing(running=running)
     hosts = _hosts(turn, moment.session, found)
     for step in turn.steps:
         if step.also is None:
@@ -114,6 +131,7 @@ def _hosts(turn: JoinedTurn, session: str, found: Standing) -> dict[str, list[Pl
     for agent in turn.agents:
         if (known := spans.get(agent.session)) is not None and turn.turn is not None:
             found.names[span_key(turn.turn.trace_id, known)] = agent_key(agent.key)
+            found.agents[known.span_id] = agent
             continue
         place = StandIn(agent_key(agent.key), agent.start_ns, agent)
         above = agent.under[0] if agent.under is not None else session

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hermes_tui.model.delegated import part_of
 from hermes_tui.model.results import read_call, read_target
 from hermes_tui.model.span import Outcome, Role, Span
 from hermes_tui.model.state_rows import MessageRow, SessionRow
@@ -73,7 +74,8 @@ def reference(session: str, rows: Iterable[MessageRow | SessionRow], spans: Iter
     ]
     turns = []
     for view in views:
-        turns += [turn for turn in view.turns if turn.session == session] or view.turns
+        own = [turn for turn in view.turns if turn.session == session]
+        turns += own or part_of(view, session) or view.turns
     turns.sort(key=lambda turn: (turn.start_ns, turn.key))
     family = [session]
     for name in family:
@@ -125,7 +127,7 @@ def read_prompts(session: str, messages: Sequence[MessageRow]) -> list[Prompt]:
 def group(session: str, prompts: Sequence[Prompt], views: Sequence[Any]) -> list[Any]:
     """[prompt or None, calls, turns with traces of it] of a session: each prompt's, then what is left."""
     placed = [
-        (node.span, turn)
+        (node.span, view.turn_of[node.span_id])
         for view in views
         for turn in view.turns
         for node in members(turn)

@@ -170,10 +170,15 @@ EMITTERS: list[tuple[str, str, dict[str, Any], Kind, Role, dict[str, Any]]] = [
     (
         "hermes-otel 1.23",
         "subagent.leaf",
-        {"mlflow.spanType": "AGENT", "session.id": "PARENT", "input.value": "Count"},
+        {
+            "mlflow.spanType": "AGENT",
+            "session.id": "PARENT",
+            "input.value": "Count",
+            "hermes.subagent.status": "interrupted",
+        },
         Kind.AGENT,
         Role.SUBAGENT,
-        {"session": "PARENT", "prompt": "Count"},
+        {"session": "PARENT", "prompt": "Count", "final_status": "interrupted"},
     ),
     ("hermes-otel 1.23", "cron.nightly", {"mlflow.spanType": "AGENT"}, Kind.AGENT, Role.TURN, {}),
     (

@@ -97,7 +97,8 @@ def check_forest(forest: Forest, spans: list[Span]) -> None:
     """The forest's totals and turns are those of a fold of the same spans in one go."""
     slow = fold(spans).get(forest.session)
     assert totals_of(forest.totals()) == totals_of(slow.totals if slow else Totals())
-    own = [turn_of(turn) for turn in forest.turns if turn.session == forest.session]
+    known = {turn.key for view in forest.views.values() for turn in view.turns}  # others are subagents' parts
+    own = [turn_of(turn) for turn in forest.turns if turn.session == forest.session and turn.key in known]
     assert own == [turn_of(turn) for turn in (slow.turns if slow else [])]
 
 

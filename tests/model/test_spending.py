@@ -301,9 +301,9 @@ def test_work_follows_the_traces_that_changed(monkeypatch: pytest.MonkeyPatch) -
     read: list[bytes] = []
     original = spending.read_part
 
-    def noted(view: Any, session: str) -> Any:
+    def noted(view: Any, *rest: Any) -> Any:
         read.append(view.turns[0].trace_id)
-        return original(view, session)
+        return original(view, *rest)
 
     monkeypatch.setattr(spending, "read_part", noted)
     forest, book = forest_of([span for trace in range(30) for span in _turn(trace)], "s"), Book("s")

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hermes_tui.model.span import Kind, Role, Span
+from hermes_tui.model.live import Live
+from hermes_tui.model.span import Kind, Role, Span, Status
+from hermes_tui.model.state_rows import MessageRow, SessionRow
 from hermes_tui.tui.blocks import MANY
 from hermes_tui.tui.commands_outline import CommandsOutline
 from hermes_tui.tui.glyphs import UNICODE
 from hermes_tui.tui.heading import heading
 from hermes_tui.tui.moment import Moment
+from hermes_tui.tui.nature import ERROR
 from hermes_tui.tui.outline import TreeOutline
 from hermes_tui.tui.rows import Row, turn_keys
 from hermes_tui.tui.shown import ShownSession
@@ -149,10 +152,83 @@ def test_subagents_hang_below_their_mark() -> None:
     shown = show(spans_until("v123_subagent"))
     assert lines_of(shown.tree)[2:6] == [
         "  ▣ delegate_task [[s:child] | ✓",
-        "  ▾◈ [[s:child]] Count files",
+        "  ▾◈ [[s:child]] Count files | ◼ stopped",
         "    ◆ fake-gpt-1 → 1 tool | 9.6k",
         "    $ ls /etc | wc -l; sleep 1 | ✗ stopped",
     ]
+
+
+def delegated(**said: object) -> list[Span]:
+    """A turn with a subagent that made two model calls, the second by a subagent of its own."""
+    agent = {"kind": Kind.AGENT, "role": Role.SUBAGENT, "name": "subagent.leaf", "prompt": "job"}
+    call = {"kind": Kind.LLM, "role": Role.MODEL_CALL, "input_tokens": 1_000, "model": "m"}
+    wrapper = {"kind": Kind.LLM, "role": Role.WRAPPER, "input_tokens": 1_000, "session": "child"}
+    return [
+        agent_span(0, prompt="turn", end_ns=SECOND * 1_100),
+        make_span(1, parent=0, **call),
+        make_span(2, parent=0, **{**agent, **said}),
+        make_span(3, parent=2, **wrapper),
+        make_span(4, parent=3, **call, session="child"),
+        make_span(5, parent=2, **agent, final_status="completed"),
+        make_span(6, parent=5, **call, session="grandchild"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "note"),
+    [
+        ({"final_status": "completed"}, "✓", "2.0k"),
+        ({"final_status": "interrupted"}, "◼ stopped", "2.0k"),
+        ({"final_status": "failed", "status": Status.ERROR}, "✗ failed", "2.0k"),
+        ({"final_status": "timeout", "status": Status.ERROR}, "✗ timeout", "2.0k"),
+        ({"final_status": "failed"}, "2.0k", "✗ failed"),  # the span itself tells of no error
+        ({"status": Status.ERROR}, "✗ failed", "2.0k"),
+        ({}, "✓", "2.0k"),
+        ({"end_ns": 0}, "", "2.0k"),
+    ],
+)
+def test_a_subagent_tells_how_it_ended_and_what_it_spent(
+    said: dict[str, object], value: str, note: str
+) -> None:
+    shown = show(delegated(**said), session="s", now_ns=NOW)
+    head, _, outer, _, inner, _ = rows_of(shown.tree)
+    assert (outer.value, outer.note) == (value, note)
+    assert (inner.value, inner.note) == ("✓", "1.0k")
+    assert head.value == "3.0k"
+    assert bool(outer.nature & ERROR) is (said.get("status") is Status.ERROR)
+
+
+def test_what_a_subagent_spent_grows_with_what_comes_after_its_end() -> None:
+    """And is counted once, whatever came first."""
+    *some, last = delegated(final_status="completed")
+    shown = show(some, session="s", now_ns=NOW)
+    assert [row.note for row in rows_of(shown.tree) if row.glyph == "◈"] == ["1.0k", ""]
+    shown.add([last])
+    shown.refresh(NOW)
+    assert [row.note for row in rows_of(shown.tree) if row.glyph == "◈"] == ["2.0k", "1.0k"]
+    assert rows_of(shown.tree) == rows_of(show([last, *some[::-1]], session="s", now_ns=NOW).tree)
+
+
+@pytest.mark.parametrize(
+    ("reason", "last", "value"),
+    [(None, "Operation interrupted: waiting", "◼ stopped"), ("stop", "Done.", "✓")],
+)
+def test_a_subagent_without_a_span_tells_what_hermes_noted(reason: str | None, last: str, value: str) -> None:
+    live = Live()
+    said = {"home": "default", "revision": 1}
+    live.take([
+        SessionRow(**said, id="s", started_ns=SECOND),
+        MessageRow(**said, id=1, session="s", role="user", text="turn", at_ns=SECOND),
+        SessionRow(**said, id="kid", source="subagent", parent="s", started_ns=2 * SECOND, input_tokens=900),
+        MessageRow(**said, id=2, session="kid", role="user", text="job", at_ns=2 * SECOND),
+        MessageRow(
+            **said, id=3, session="kid", role="assistant", text=last, finish_reason=reason, at_ns=3 * SECOND
+        ),
+    ])  # fmt: skip
+    shown = ShownSession("s", UNICODE, live)
+    shown.refresh(4 * SECOND)
+    [agent] = [row for row in rows_of(shown.tree) if row.glyph == "◈"]
+    assert (agent.value, agent.note, agent.time) == (value, "900", "1.0s")
 
 
 def test_a_row_below_which_nothing_is_drawn_cannot_be_folded() -> None:
@@ -246,7 +322,7 @@ def test_a_placeholder_is_filled_in_place() -> None:
     assert lines_of(shown.tree)[1:] == ["  ▾◌ parent never seen", "    $ echo 11 | ✓", "    $ echo 12 | ✓"]
     shown.add([parent])
     shown.refresh(NOW)
-    assert lines_of(shown.tree)[1:] == ["  ▾◈ job", "    $ echo 11 | ✓", "    $ echo 12 | ✓"]
+    assert lines_of(shown.tree)[1:] == ["  ▾◈ job | ✓", "    $ echo 11 | ✓", "    $ echo 12 | ✓"]
     assert [row.key for row in rows_of(shown.tree)] == [row.key for row in before]
 
 

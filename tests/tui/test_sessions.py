@@ -8,21 +8,37 @@ from pathlib import Path
 
 import pytest
 
+from hermes_tui.figures import short_number
 from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader, SessionRow
 from hermes_tui.journal.writer import Writer
 from hermes_tui.model.live import Live
-from hermes_tui.model.state_rows import MessageRow
+from hermes_tui.model.span import Kind, Role
+from hermes_tui.model.state_rows import HomeRow, MessageRow
 from hermes_tui.model.state_rows import SessionRow as NotedRow
-from hermes_tui.tui.directory import Facts, Listed, directory
+from hermes_tui.tui.directory import Facts, Listed, directory, facts_of
 from hermes_tui.tui.facts_feed import FactsFeed
 from hermes_tui.tui.glyphs import ASCII, UNICODE
+from hermes_tui.tui.heading import heading
 from hermes_tui.tui.messages import FactsArrived
 from hermes_tui.tui.screens.sessions import SessionsScreen
 from hermes_tui.tui.session_lines import session_lines
-from tests.support import SECOND, body_of, store, wait_for
+from hermes_tui.tui.shown import ShownSession
+from hermes_tui.tui.trust import RelaySays
+from tests.model.timeline import HOME, roots, timeline
+from tests.support import (
+    SECOND,
+    agent_span,
+    body_of,
+    fold,
+    make_span,
+    recorded_requests,
+    recorded_spans,
+    store,
+    wait_for,
+)
 from tests.tui.conftest import Play
-from tests.tui.stage import Clock, pane, wire_command, wire_turn
+from tests.tui.stage import Clock, pane, rows_of, show, wire_command, wire_turn
 
 NOW = SECOND * 1_000
 
@@ -36,6 +52,21 @@ def asked(session: str, number: int, at_s: int) -> MessageRow:
         home="default", revision=1, id=number, session=session, role="user", text=f"prompt of {session}",
         at_ns=at_s * SECOND,
     )  # fmt: skip
+
+
+def opened(name: str, session: str | None = None) -> tuple[ShownSession, list[Listed]]:
+    """A recording's session as the pane shows it a while after its end, and the list of all of them."""
+    live = Live()
+    for _, rows, _ in timeline(name):
+        live.take(rows)
+    live.take([HomeRow(HOME, 1, closed=False)])  # as while another Hermes has it open
+    spans = recorded_spans(name)
+    now_ns = max(span.end_ns for span in spans) + 16 * SECOND
+    shown = ShownSession(session or roots(name)[0], UNICODE, live)
+    shown.add(spans)
+    shown.refresh(now_ns)
+    facts = {name: facts_of(each, now_ns) for name, each in fold(spans).items()}
+    return shown, directory([SessionRow(each, now_ns, 1) for each in roots(name)], live, now_ns, facts)
 
 
 # ---- what is known of each
@@ -70,6 +101,74 @@ def test_the_records_know_better_whether_it_still_runs() -> None:
     assert not listed.running
 
 
+@pytest.mark.parametrize(
+    ("ended_s", "status"),
+    [
+        (0, "running"),  # the spans tell of no end
+        (994, "running"),  # and asked again since
+        (996, "failed"),
+    ],
+)
+def test_a_turn_that_ended_by_its_spans_does_not_run(ended_s: int, status: str) -> None:
+    """A model call that fails for good leaves no record, and another Hermes has the database open."""
+    live = Live()
+    live.take([
+        noted("a"), asked("a", 1, 995), HomeRow("default", 1, closed=False),
+    ])  # fmt: skip
+    facts = {"a": Facts("failed", errors=3, ended_ns=ended_s * SECOND)}
+    [listed] = directory([SessionRow("a", 996 * SECOND, 1)], live, NOW, facts)
+    assert listed.status == status
+    assert listed.running is (status == "running")
+
+
+def test_the_list_agrees_with_the_header_of_a_failed_session() -> None:
+    shown, [listed] = opened("v123_fatal")
+    assert (shown.status(), listed.status, listed.facts and listed.facts.errors) == ("failed", "failed", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "texts"),
+    [
+        ("v123_subagent", "interrupted", ["[[s:child]] Count", "fake-gpt-1 → 1 to", "ls /etc | wc -l; "]),
+        ("subagents", "running", ["[[s:child]] first", "fake-gpt-1 → 1 to", "ls /etc | wc -l; "]),
+    ],
+)
+def test_a_subagents_session_is_shown_as_its_own_part(name: str, status: str, texts: list[str]) -> None:
+    """And nothing of its parent's turn, below which its spans hang; in `subagents` most of them were lost."""
+    _, [_, child, *_] = opened(name)
+    shown, [_, listed, *_] = opened(name, child.session)
+    assert child == listed
+    assert (listed.depth, listed.status, shown.status()) == (1, status, status)
+    assert [row.text[:17] for row in rows_of(shown.tree)] == texts
+    assert [row.depth for row in rows_of(shown.tree)] == [0, 1, 1]
+    head = heading(shown, RelaySays(), "")
+    assert (head.input_tokens + head.output_tokens) == listed.tokens
+    assert rows_of(shown.tree)[0].value == short_number(listed.tokens)
+    assert shown.find(rows_of(shown.tree)[1].key).turn is shown.turns[0]
+
+
+def test_a_subagents_own_subagent_is_in_its_part() -> None:
+    agent = {"kind": Kind.AGENT, "role": Role.SUBAGENT, "name": "subagent.leaf", "end_ns": SECOND * 1_050}
+    call = {"kind": Kind.LLM, "role": Role.MODEL_CALL, "input_tokens": 1_000, "model": "m"}
+    shown = show(
+        [
+            agent_span(0, prompt="above", end_ns=SECOND * 1_100),
+            make_span(1, parent=0, **agent, prompt="job"),
+            agent_span(2, parent=1, session="child", prompt="job", end_ns=SECOND * 1_040),
+            make_span(3, parent=2, **call, session="child"),
+            make_span(4, parent=2, **agent, session="child", prompt="inner", final_status="completed"),
+            agent_span(5, parent=4, session="inner", prompt="inner"),
+            make_span(6, parent=5, **call, session="inner"),
+            make_span(7, parent=0, **call),
+        ],
+        session="child",
+        now_ns=SECOND * 2_000,
+    )
+    texts = [(row.depth, row.text, row.value) for row in rows_of(shown.tree)]
+    assert texts == [(0, "job", "2.0k"), (1, "m", "1.0k"), (1, "inner", "✓"), (2, "m", "1.0k")]
+    assert (shown.status(), shown.totals.usage.tokens) == ("completed", 1_000)
+
+
 LISTED = Listed(
     "20260101_1", 940 * SECOND, 2, "Walk \x1b[31m", "cli", "work", "gpt-x", "/srv", "waits for you",
     tokens=9_200, cost=0.5, facts=Facts("running", turns=1, commands=2, failed=1, errors=2, more=True),
@@ -84,7 +183,7 @@ LISTED = Listed(
             UNICODE,
             [
                 "? Walk \u241b[31m ◂                         waits for you",
-                "  over 1 turn, 2 $ ✗1, 2 errors, 9.2k tokens, $0.50…",
+                "  cli, work, gpt-x, 2 errors, 2 $ ✗1, 9.2k tokens",
             ],
         ),
         (
@@ -103,6 +202,33 @@ def test_two_lines_say_what_it_is(listed: Listed, glyphs: object, lines: list[st
     text = session_lines(listed, shown=True, now_s=1_000, width=52, glyphs=glyphs)  # type: ignore[arg-type]
     assert [line.rstrip() for line in text.plain.split("\n")] == lines
     assert all(len(line) <= 52 for line in text.plain.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (100, "cli, work, gpt-x, 2 errors, 2 $ ✗1, over 1 turn, 9.2k tokens, $0.50, 20260101_1"),
+        (76, "cli, work, gpt-x, 2 errors, 2 $ ✗1, over 1 turn, 9.2k tokens, $0.50"),
+        (60, "cli, work, gpt-x, 2 errors, 2 $ ✗1, 9.2k tokens"),
+        (42, "cli, work, gpt-x, 2 errors, 9.2k tokens"),
+        (34, "cli, work, gpt-x, 2 errors"),
+        (20, "cli, work, gpt-x"),
+        (14, "cli, gpt-x"),
+        (9, "cli, g…"),
+    ],
+)
+def test_what_tells_it_from_others_is_kept_in_narrow_lists(width: int, told: str) -> None:
+    text = session_lines(LISTED, shown=False, now_s=1_000, width=width, glyphs=UNICODE)
+    assert text.plain.split("\n")[1] == f"  {told}"
+
+
+@pytest.mark.parametrize(
+    ("status", "mark"),
+    [("completed", "✓"), ("failed", "✗"), ("interrupted", "◼"), ("running", "●"), ("", "–")],
+)
+def test_it_is_marked_as_turns_are(status: str, mark: str) -> None:
+    text = session_lines(Listed("id", 1, status=status), shown=False, now_s=1, width=40, glyphs=UNICODE)
+    assert text.plain.startswith(f"{mark} id")
 
 
 @pytest.mark.parametrize(
@@ -146,6 +272,23 @@ def test_facts_are_read_again_only_of_what_moved(state: StateDir, open_writer: C
     assert posted == []
 
 
+def test_facts_of_subagents_come_with_those_of_the_session_above(
+    state: StateDir, open_writer: Callable[..., Writer]
+) -> None:
+    store(open_writer(), *recorded_requests("v123_subagent"), received_ns=SECOND)
+    wait_for(lambda: _indexed(state))
+    posted: list[object] = []
+    feed = FactsFeed(state.journal, posted.append)
+    with Reader(state.journal) as reader:
+        feed.read(reader.recent_sessions())
+    wait_for(lambda: posted)
+    feed.stop()
+    _, [top, child] = opened("v123_subagent")
+    assert feed.known == {top.session: top.facts, child.session: child.facts}
+    assert child.facts is not None
+    assert (child.facts.status, child.facts.failed, child.facts.turns) == ("interrupted", 1, 0)
+
+
 def _indexed(state: StateDir) -> bool:
     with Reader(state.journal) as reader:
         done, last = reader.indexed()
@@ -166,7 +309,7 @@ async def test_it_chooses_one(state: StateDir, play: Play, clock: Clock) -> None
         await stage.until(lambda: stage.app.shown.id == "three")
         await stage.press("s")
         await stage.shows(
-            "Sessions, newest activity first", "✓ three ◂", "1 turn, 2 $", "3 sessions, 0 running"
+            "Sessions, newest activity first", "✓ three ◂", "2 $, 1 turn", "3 sessions, 0 running"
         )
         lines = [line for line in stage.lines() if " ago" in line]
         assert [re.findall(r"one|two|three", line) for line in lines] == [["three"], ["two"], ["one"]]
