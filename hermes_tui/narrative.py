@@ -23,13 +23,13 @@ def markdown(session: str, records: Iterable[Record]) -> Iterator[str]:
         yield ""
         quote = "> " * record["depth"]
         for line in _MARKDOWN[record["kind"]](record):
-            yield f"{quote}{line}".rstrip()
+            yield f"{quote}{line}" if line else quote.rstrip()  # blanks may be a command's own
 
 
 def _md_prompt(record: Record) -> Iterator[str]:
     yield f"## {record['turn']} · {_clock(record)}"
     yield ""
-    yield from (f"> {line}" for line in _lines(record["text"] or _NO_PROMPT))
+    yield from (f"> {line}".rstrip() for line in _lines(record["text"] or _NO_PROMPT))
 
 
 def _md_answer(record: Record) -> Iterator[str]:
@@ -48,17 +48,17 @@ def _md_command(record: Record) -> Iterator[str]:
     yield f"`{record['tool']}` {exit_mark(record)}{_took(record)}{cut}"
     language = "python" if record["tool"] == "execute_code" else "sh"
     yield ""
-    yield from fenced(neutral.block(record["text"] or ""), language).split("\n")
+    yield from fenced(neutral.copied(record["text"] or ""), language).split("\n")
     if record["output"]:
         yield ""
-        yield from fenced(neutral.block(record["output"]), "text").split("\n")
+        yield from fenced(neutral.copied(record["output"]), "text").split("\n")
 
 
 def _md_change(record: Record) -> Iterator[str]:
     yield f"{_code(record['tool'])} {_code(record['text'])} {_size(record)}{_took(record)}"
     if record["output"]:
         yield ""
-        yield from fenced(neutral.block(record["output"]), "diff").split("\n")
+        yield from fenced(neutral.copied(record["output"]), "diff").split("\n")
 
 
 def _md_tool(record: Record) -> Iterator[str]:

@@ -19,6 +19,11 @@ Record = dict[str, Any]
 _TITLE = 40  # characters of a session's title
 _ROWS = 50  # spans named one by one
 _MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
+_SIMPLE = re.compile(
+    r"(?!(?:if|then|elif|else|fi|while|until|for|do|done|case|esac|select|function|time|coproc)\b)"
+    r"[\w./@%+:,=-]+(?: +[\w./@%+:,=-]+)*"
+)
+"""One command on one line without anything that a shell acts on."""
 _SOURCES = {"state": "Hermes' records", "model": "model calls"}
 
 
@@ -77,7 +82,10 @@ def print_commands(records: Sequence[Record]) -> None:
 
 
 def shell_script(records: Sequence[Record]) -> str:
-    """The commands as a script to read: each below a comment with when, where and how it ended."""
+    """The commands as a script to read: each below a comment with when, where and how it ended.
+
+    What never ran, what was not waited for, and what is no shell's stands there as comments.
+    """
     parts = ["#!/bin/sh", "# Commands that Hermes ran, in order. Read before running any of it again."]
     for record in records:
         where = f" in {neutral.line(record['cwd'])}" if record["cwd"] else ""
@@ -85,12 +93,23 @@ def shell_script(records: Sequence[Record]) -> str:
         cut = " (the end of the command is not known)" if record["truncated"] else ""
         told = f" (from {_told_by(record)})" if _told_by(record) else ""
         parts.append(f"\n# {record['started']}{where}: {ended}{cut}{told}")
-        command = neutral.block(record["command"] or "")
-        if record["tool"] != "terminal":
-            parts.append(f"# {record['tool']}:")
-            command = "\n".join(f"# {line}" for line in command.splitlines())
-        parts.append(command)
+        parts += _again(record)
     return "\n".join(parts) + "\n"
+
+
+def _again(record: Record) -> list[str]:
+    """A command as lines of a script that does no more than Hermes did."""
+    command = neutral.copied(record["command"] or "")
+    commented = [f"# {line}" for line in command.split("\n")]
+    if record["tool"] != "terminal":
+        return [f"# {neutral.line(record['tool'] or 'another tool')}:", *commented]
+    if record["outcome"] == "blocked":
+        return ["# It was not allowed and did not run:", *commented]
+    if record["outcome"] == "background":
+        if _SIMPLE.fullmatch(command):
+            return ["# It ran in the background, as the & says:", f"{command} &"]
+        return ["# It ran in the background:", *commented]
+    return [command]
 
 
 def markdown(records: Sequence[Record]) -> str:
@@ -101,9 +120,9 @@ def markdown(records: Sequence[Record]) -> str:
         told = f" · from {_told_by(record)}" if _told_by(record) else ""
         parts.append(f"## {record['started']} · {exit_mark(record)} · {took}{told}")
         language = "python" if record["tool"] == "execute_code" else "sh"
-        parts += ["", fenced(neutral.block(record["command"] or ""), language), ""]
+        parts += ["", fenced(neutral.copied(record["command"] or ""), language), ""]
         if record["output"]:
-            parts += [fenced(neutral.block(record["output"]), "text"), ""]
+            parts += [fenced(neutral.copied(record["output"]), "text"), ""]
     return "\n".join(parts)
 
 
@@ -254,4 +273,5 @@ def fenced(text: str, language: str) -> str:
     """A block of Markdown that the text cannot end."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    text = text.rstrip("\n")
+    return f"{fence}{language}\n{text}\n{fence}"

@@ -40,6 +40,7 @@ EVIL = "echo a\tb\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202egpj.exe\u202c caf\u00e9 \u
         (EVIL, "echo a\tb␛]52;c;ZXZpbA==␇ �31m ⁞gpj.exe⁞ café ❤️"),
         ("e\u0301" + "\u0301" * 9, "e" + "\u0301" * 10),
         ("\ud800\x00", "�␀"),
+        ("\u0645\u06cc\u200c\u062e 👩\u200d💻", "\u0645\u06cc\u200c\u062e 👩\u200d💻"),
     ],
 )
 def test_copied_text_reads_as_the_original_and_does_nothing(text: str, copied: str) -> None:
