@@ -13,6 +13,7 @@ from rich.text import Text
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_number, short_time
+from hermes_tui.model.results import decision
 
 Record = dict[str, Any]
 
@@ -89,7 +90,9 @@ def shell_script(records: Sequence[Record]) -> str:
     parts = ["#!/bin/sh", "# Commands that Hermes ran, in order. Read before running any of it again."]
     for record in records:
         where = f" in {neutral.line(record['cwd'])}" if record["cwd"] else ""
-        ended = f"{record['outcome']}, exit {'?' if record['exit_code'] is None else record['exit_code']}"
+        said = decision(record["outcome"], record["error"])
+        ended = "denied" if said == "denied" else record["outcome"]
+        ended += f", exit {'?' if record['exit_code'] is None else record['exit_code']}"
         cut = " (the end of the command is not known)" if record["truncated"] else ""
         told = f" (from {_told_by(record)})" if _told_by(record) else ""
         parts.append(f"\n# {record['started']}{where}: {ended}{cut}{told}")
@@ -104,7 +107,8 @@ def _again(record: Record) -> list[str]:
     if record["tool"] != "terminal":
         return [f"# {neutral.line(record['tool'] or 'another tool')}:", *commented]
     if record["outcome"] == "blocked":
-        return ["# It was not allowed and did not run:", *commented]
+        why = [f"# {neutral.line(record['error'])}"] if record["error"] else []
+        return [*why, "# It was not allowed and did not run:", *commented]
     if record["outcome"] == "background":
         if _SIMPLE.fullmatch(command):
             return ["# It ran in the background, as the & says:", f"{command} &"]
@@ -121,8 +125,8 @@ def markdown(records: Sequence[Record]) -> str:
         parts.append(f"## {record['started']} · {exit_mark(record)} · {took}{told}")
         language = "python" if record["tool"] == "execute_code" else "sh"
         parts += ["", fenced(neutral.copied(record["command"] or ""), language), ""]
-        if record["output"]:
-            parts += [fenced(neutral.copied(record["output"]), "text"), ""]
+        for text in filter(None, (record["output"], record["error"])):
+            parts += [fenced(neutral.copied(text), "text"), ""]
     return "\n".join(parts)
 
 

@@ -67,6 +67,7 @@ COMMAND_KEYS = {
     "started": str,
     "duration_s": (float, int),
     "output": (str, type(None)),
+    "error": (str, type(None)),
     "truncated": bool,
     "source": str,
 }

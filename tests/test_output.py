@@ -69,6 +69,37 @@ def test_a_script_says_above_what_it_leaves_out() -> None:
     assert script.splitlines()[-3:] == ["# It was not allowed and did not run:", "# rm -rf a", "# rm -rf b"]
 
 
+DENIED = "BLOCKED: User denied this command. Do NOT retry."
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (DENIED, ": denied, exit -1\n# BLOCKED: User"),
+        ("BLOCKED: Approval timed out.", ": blocked, exit -1\n# B"),
+    ],
+)
+def test_what_was_not_allowed_says_who_refused(error: str, says: str) -> None:
+    records = [command("rm -rf /srv", "blocked", error=error)]
+    assert says in output.shell_script(records)
+    assert live(output.shell_script(records)) == []
+    assert f"```text\n{error}\n```" in output.markdown(records)
+    entry = told("command", "rm -rf /srv", outcome="blocked", error=error)
+    assert f"```text\n{error}\n```" in "\n".join(narrative.markdown("s", [entry]))
+    assert f"    ! {error}" in narrative.plain("s", [entry])
+
+
+def test_a_failed_tool_is_marked_with_its_reason_in_short() -> None:
+    entry = told("tool", "/nope", outcome="unknown", tool="read_file", error="not\nfound " + "x" * 500)
+    (line,) = [line for line in narrative.markdown("s", [entry]) if "nope" in line]
+    assert line.startswith("- `read_file` `/nope` · 0.5s ✗ not⏎found xxx")
+    assert len(line) < 250
+    (line,) = [line for line in narrative.plain("s", [entry]) if "nope" in line]
+    assert line.startswith("  - read_file /nope · 0.5s ✗ not⏎found xxx")
+    well = told("tool", "/nope", tool="read_file")
+    assert not any("✗" in line for line in narrative.markdown("s", [well]))
+
+
 # ---- what a file holds
 
 

@@ -173,6 +173,7 @@ class Command:
             "started": timestamp(self.begun_ns),
             "duration_s": self.duration_s(),
             "output": call.output,
+            "error": call.error,
             "truncated": call.truncated,
             "source": source,
         }

@@ -54,7 +54,7 @@ SENTENCES = {
     "command": (terminal(), "Command, failed, exit 3 after 1.0s"),
     "running command": (
         wire_span(1, name="tool.terminal", end_ns=0, input__value='{"command": "sleep 9"}'),
-        "Command, unknown, still running",
+        "Command, still running",
     ),
     "tool": (wire_span(1, name="tool.read_file"), "Tool read_file, done after 1.0s"),
     "failed tool": (wire_span(1, name="tool.read_file", status=2), "Tool read_file, failed after 1.0s"),
@@ -152,6 +152,56 @@ def test_an_empty_output_is_called_so() -> None:
     empty = terminal(**{"output.value": json.dumps({"output": "", "exit_code": 0})})
     assert "\nOutput\n(empty)\n" in page_of(empty)
     assert "\nOutput\n(none arrived)\n" in page_of(wire_span(1, name="tool.terminal"))
+
+
+DENIED = "BLOCKED: User denied this command. The user has NOT consented."
+
+
+def blocked(error: str | None) -> trace_pb2.Span:
+    result = {"output": "", "exit_code": -1, "error": error, "status": "blocked"}
+    return terminal(**{"output.value": json.dumps(result)})
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (DENIED, "denied"),
+        ("BLOCKED: Approval timed out.", "blocked, nobody answered"),
+        ("BLOCKED: by \x1b[2J rule", "blocked"),
+        (None, "blocked"),
+    ],
+)
+def test_a_blocked_command_says_why_in_place_of_an_output(error: str | None, word: str) -> None:
+    page = page_of(blocked(error))
+    assert page.startswith(f"Command, {word}, exit -1 after 1.0s\n")
+    shown = block(error) if error else "(empty)"
+    assert f"\nOutput\n{shown}\n\nTime" in page
+
+
+def test_an_output_and_what_went_wrong_stand_both() -> None:
+    page = page_of(terminal(**{"output.value": '{"output": "half", "exit_code": 1, "error": "boom"}'}))
+    assert "\nOutput\nhalf\nboom\n" in page
+
+
+UNKNOWNS = {
+    "cut": ('{"output": "1\\n2...', "cut that off.\nRaise tool_output_preview_max_chars ("),
+    "nothing": ("", "Its span came without a result"),
+    "other": ('{"output": "done"}', "Its result names no exit code."),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWNS)
+def test_an_unknown_exit_says_why_right_below_the_first_line(case: str) -> None:
+    result, says = UNKNOWNS[case]
+    head, below = page_of(terminal(**{"output.value": result})).split("\n\n")[0].split("\n", 1)
+    assert head == "Command, exit unknown after 1.0s"
+    assert says in below
+    assert below.count("\n") <= 1
+
+
+def test_a_known_or_awaited_exit_needs_no_explanation() -> None:
+    for wire in (terminal(), wire_span(1, name="tool.terminal", end_ns=0)):
+        assert page_of(wire).split("\n")[1] == ""
 
 
 def test_line_ends_of_a_value_are_not_called_hidden() -> None:
@@ -331,6 +381,7 @@ def test_every_span_of_every_recording_has_a_page(name: str) -> None:
         for position, span in enumerate(spans_in(body)):
             turn = read_trace(plant([span])[span.trace_id]).turns[0]
             page = describe(span, request.detail(position), turn, glyphs=UNICODE).plain
-            assert page.startswith(sentence(span).split("\n")[0])
+            said = page.split("\n")[0].replace("Command, denied", "Command, blocked")
+            assert said == sentence(span).split("\n")[0]
             for heading in ("Time", "Span status", "Delivery", "Ids"):
                 assert f"\n{heading}\n" in page

@@ -158,6 +158,27 @@ async def test_a_prompt_an_input_and_nothing(state: StateDir, play: Play, copied
     assert copied == [prompt.replace("\x1b", "␛"), "done", '{"path": "/etc/hosts"}']
 
 
+async def test_why_a_command_was_blocked_is_copied_where_it_printed_nothing(
+    state: StateDir, play: Play, copied: list[str]
+) -> None:
+    result = {
+        "output": "",
+        "exit_code": -1,
+        "error": "BLOCKED: User denied this command.",
+        "status": "blocked",
+    }
+    denied = long_call("", "rm -rf keep")
+    attribute = next(each for each in denied.attributes if each.key == "output.value")
+    attribute.value.string_value = json.dumps(result)
+    play(*wire_turn(0, calls=0), denied)
+    async with pane(state) as stage:
+        await stage.shows("rm -rf keep")
+        await stage.go_to("rm -rf keep")
+        await stage.press("Y")
+        await stage.says("Copied what went wrong: 34 characters")
+    assert copied == [result["error"]]
+
+
 async def test_too_much_is_in_a_file_whose_path_is_said(
     state: StateDir, play: Play, copied: list[str]
 ) -> None:
