@@ -16,6 +16,7 @@ from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.journal.delivery import Mark
 from hermes_tui.model.compare import Difference
 from hermes_tui.model.conventions import tool_texts
+from hermes_tui.model.jobs import Job
 from hermes_tui.model.joined import Item
 from hermes_tui.model.live import LiveSession
 from hermes_tui.model.results import Call, read_call
@@ -26,6 +27,7 @@ from hermes_tui.tui.describe_record import (
     Record,
     command_lines,
     completed_lines,
+    job_lines,
     noted_lines,
     outcome_words,
     output_lines,
@@ -56,11 +58,12 @@ def describe(
     span: Span, detail: Detail | None, turn: Turn | None, *, glyphs: Glyphs, full: bool = False,
     mark: Mark | None = None, differences: Sequence[Difference] = (), item: Item | None = None,
     record: Record = NOTHING, noted: LiveSession | None = None, whys: Sequence[str] = (),
+    job: Job | None = None,
 ) -> Text:  # fmt: skip
     """The details page of a span. `detail` None: its request is gone, only the row is known.
 
     `item` and `record` are what is known of its call from elsewhere too, `noted` of its session; `whys` say
-    why its command deserves a look.
+    why its command deserves a look, `job` is what it started in the background.
     """
     page = Page(glyphs, full=full)
     attributes = {} if detail is None else detail.attributes
@@ -72,6 +75,7 @@ def describe(
         page.line(sentence(span, item, call.error), HEADING)
         _unknown(page, span, item, call)
         _command(page, span, call, record, item, whys)
+        job_lines(page, job)
     else:
         page.line(sentence(span, item), HEADING)
         _input_output(page, arguments, result)

@@ -9,9 +9,11 @@ from rich.text import Text
 
 from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.model.doing import State
+from hermes_tui.model.jobs import Job
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Source, Step
 from hermes_tui.model.live import LiveSession
 from hermes_tui.model.results import COMMAND_TOOLS, decision, read_call
+from hermes_tui.tui.commands_outline import clock_time
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
@@ -53,6 +55,30 @@ def command_lines(
         page.field("in", cwd)
     for why in whys:
         page.line(f"{page.glyphs.flag} {why}", "bold yellow")
+
+
+def job_lines(page: Page, job: Job | None) -> None:
+    """What Hermes told later of a background job."""
+    if job is None:
+        return
+    page.heading("Background job")
+    code = "exit not known" if job.exit_code is None else f"exit {job.exit_code}"
+    if job.ended:
+        heard = f" when last asked at {clock_time(job.ended_ns)}" if job.ended_ns else ""
+        said = f"over{heard}, {code}"
+    elif job.alive:
+        said = "running: its process is there"
+    elif job.alive is False:
+        said = f"its process is gone, {code}"
+    elif job.heard_ns > job.started_ns:
+        said = f"running when last asked at {clock_time(job.heard_ns)}"
+    else:
+        said = "started; nobody asked for it since"
+    page.line(f"{said} ({job.id})")
+    if job.pid:
+        page.field("process id", str(job.pid))
+    if job.cwd:
+        page.field("in", job.cwd)
 
 
 def output_lines(page: Page, output: str | None, error: str | None, unknown: str) -> None:
@@ -109,6 +135,7 @@ def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, momen
             page.value(lay_out(record.result, full=page.full))
         else:
             page.line("(none known)", DIM)
+    job_lines(page, moment.job(item))
     page.heading("Time")
     page.field("asked for", clock(item.asked_ns or item.start_ns))
     page.field("ended", clock(item.end_ns) if item.end_ns else "not yet" if item.open else "never seen")
