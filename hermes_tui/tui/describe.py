@@ -247,7 +247,7 @@ def _ids(page: Page, span: Span, detail: Detail | None) -> None:
 
 def _attributes(page: Page, title: str, attributes: dict[str, Any]) -> None:
     page.heading(f"{title} ({len(attributes)})")
-    limit = 10 * _PAGE_CHARS if page.full else _PAGE_CHARS
+    limit = 5 * _PAGE_CHARS if page.full else _PAGE_CHARS
     for number, (key, value) in enumerate(sorted(attributes.items())):
         if len(page.text) > limit:
             page.line(f"{page.glyphs.more} {len(attributes) - number:,} more attributes", DIM)

@@ -258,8 +258,42 @@ BIGS: dict[str, trace_pb2.Span] = {
 @pytest.mark.parametrize("full", [False, True])
 def test_a_huge_attribute_makes_no_huge_page(case: str, full: bool) -> None:
     page = page_of(BIGS[case], full=full)
-    assert len(page) < (2_000_000 if full else 20_000)
+    assert len(page) < (800_000 if full else 20_000)
+    assert page.count("\n") < (11_000 if full else 500)
     assert "Delivery" in page
+
+
+PARTS: dict[str, Any] = {
+    "numbers": list(range(BIG // 8)),
+    "texts": ["t" * 5_000 for _ in range(BIG // 5_000)],
+    "lines": {"output": "y\n" * (BIG // 2)},
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_of_a_huge_value_only_a_beginning_is_laid_out(case: str) -> None:
+    text = lay_out(json.dumps(PARTS[case]), full=True)
+    assert len(text) < 1_000_000
+    assert text.endswith(("(only its beginning is laid out)", "more characters"))
+
+
+def test_what_is_not_shown_in_full_can_be_taken_along() -> None:
+    page = page_of(
+        terminal(**{"output.value": json.dumps({"output": "y\n" * BIG, "exit_code": 0})}), full=True
+    )
+    output = page.split("Output\n")[1].split("\n\n")[0].split("\n")
+    assert output[:5_000] == ["y"] * 5_000
+    assert output[5_000:] == [
+        f"… {2 * BIG - 10_001:,} more characters: y or Y copies all of it, X exports it"
+    ]
+
+
+def test_a_page_in_full_has_an_end() -> None:
+    wire = wire_span(1, **{f"key.{number:05}": "v\n" * 20_000 for number in range(200)})
+    page = page_of(wire, full=True)
+    assert page.count("v\n") < 20_000
+    assert page.count("more characters: y or Y copies") == 200
+    assert page.endswith("Resource (0)\n")
 
 
 def test_a_huge_event_and_a_huge_message_make_no_huge_page() -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opentelemetry.proto.trace.v1 import trace_pb2
 
 from hermes_tui.hermes.home import Home
 from hermes_tui.hermes.state_db import Watch
