@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from hermes_tui import narrative, neutral, output
 
@@ -29,6 +32,81 @@ def command(text: str, outcome: str = "completed", **said: Any) -> Record:
 
 def told(kind: str, text: str, **said: Any) -> Record:
     return {**command(text, **said), "turn": 1, "kind": kind, "depth": 0, "text": text}
+
+
+# ---- tables
+
+
+def session(name: str, **said: Any) -> Record:
+    return {
+        "session": name, "title": None, "source": "cli", "model": "fake-gpt-1", "status": "completed",
+        "started": "2026-11-23T02:30:30.000Z", "turns": 1, "commands": 30, "spans": 58,
+        "input_tokens": 428_300, "output_tokens": 1_200, **said,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    def terminal(columns: int) -> None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setenv("TERM", "xterm")
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+
+    return terminal
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+
+
+Terminal = Callable[[int], None]
+LONG = "agent:main:gateway:" + "x" * 60 + ":end"
+
+
+@pytest.mark.parametrize("titled", [False, True])
+@pytest.mark.parametrize("columns", [100, 120])
+def test_one_long_name_wraps_no_row(
+    titled: bool, columns: int, terminal: Terminal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal(columns)
+    titles = {"title": "Look around in the house"} if titled else {}
+    long = session(LONG, model="vendor/" + "m" * 50, source="s" * 30)
+    output.print_sessions([session("20261123_023030_24deb4", **titles), long])
+    head, ordinary, shortened, note = printed(capsys)
+    assert head.split()[-5:] == ["turns", "commands", "spans", "in", "out"]
+    assert max(map(len, (head, ordinary, shortened))) <= columns
+    assert ordinary.startswith("20261123_023030_24deb4" if not titled or columns > 100 else "20261…24deb4")
+    assert ordinary.split()[-5:] == ["1", "30", "58", "428.3k", "1.2k"]
+    assert "…" in shortened
+    assert ":end" in shortened
+    assert "--json" in note
+
+
+def test_what_fits_stays_as_it_is(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal(130)
+    output.print_sessions([session("20261123_023030_24deb4")])
+    _, row = printed(capsys)
+    assert row.startswith("20261123_023030_24deb4  cli     fake-gpt-1  2026-11-23 02:30:30  completed")
+
+
+def test_a_pipe_gets_all_of_a_name(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_sessions([session(LONG), session("s")])
+    _, long, _ = printed(capsys)
+    assert long.startswith(f"{LONG}  cli")
+
+
+def test_wide_characters_are_counted_as_such(terminal: Terminal, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal(100)
+    output.print_sessions([session("日本語" * 30), session("s")])
+    assert all(cell_len(line) <= 100 for line in printed(capsys))
+
+
+def test_a_pipe_gets_no_blanks_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    output.print_commands([command("echo " + "x" * 120), command("ls")])
+    lines = printed(capsys)
+    assert len(lines) == 3
+    assert lines == [line.rstrip() for line in lines]
+    assert lines[2].endswith("  ls")
 
 
 # ---- a script to run again
