@@ -160,7 +160,8 @@ def print_commands(records: Sequence[Record]) -> None:
 def shell_script(records: Sequence[Record]) -> str:
     """The commands as a script to read: each below a comment with when, where and how it ended.
 
-    What never ran, what was not waited for, and what is no shell's stands there as comments.
+    What never ran, what is not known whole, what was not waited for, and what is no shell's stands there
+    as comments.
     """
     parts = ["#!/bin/sh", "# Commands that Hermes ran, in order. Read before running any of it again."]
     for record in records:
@@ -168,7 +169,8 @@ def shell_script(records: Sequence[Record]) -> str:
         said = decision(record["outcome"], record["error"])
         ended = "denied" if said == "denied" else record["outcome"]
         ended += f", exit {'?' if record['exit_code'] is None else record['exit_code']}"
-        cut = " (the end of the command is not known)" if record["truncated"] else ""
+        cut = "command" if record["command_truncated"] else "output" if record["truncated"] else ""
+        cut = cut and f" (the end of the {cut} is not known)"
         told = f" (from {_told_by(record)})" if _told_by(record) else ""
         parts.append(f"\n# {record['started']}{where}: {ended}{cut}{told}")
         parts += _again(record)
@@ -184,6 +186,10 @@ def _again(record: Record) -> list[str]:
     if record["outcome"] == "blocked":
         why = [f"# {neutral.line(record['error'])}"] if record["error"] else []
         return [*why, "# It was not allowed and did not run:", *commented]
+    if record["outcome"] == "unknown" and record["output"] is None:
+        return ["# Nobody knows whether it ran:", *commented]
+    if record["command_truncated"]:
+        return ["# Its end is missing:", *commented]
     if record["outcome"] == "background":
         if _SIMPLE.fullmatch(command):
             return ["# It ran in the background, as the & says:", f"{command} &"]

@@ -69,6 +69,7 @@ COMMAND_KEYS = {
     "output": (str, type(None)),
     "error": (str, type(None)),
     "truncated": bool,
+    "command_truncated": bool,
     "source": str,
 }
 STATUS_KEYS = {

@@ -25,7 +25,7 @@ def command(text: str, outcome: str = "completed", **said: Any) -> Record:
         "session": "s", "trace": None, "span": None, "tool": "terminal", "command": text, "cwd": None,
         "exit_code": {"completed": 0, "blocked": -1}.get(outcome), "outcome": outcome,
         "started": "2026-07-31T20:13:05.000Z", "duration_s": 0.5, "output": None, "error": None,
-        "truncated": False, "source": "span",
+        "truncated": False, "command_truncated": False, "source": "span",
     }  # fmt: skip
     return {**record, **said}
 
@@ -128,6 +128,10 @@ def live(script: str) -> list[str]:
         (command("sleep 3\necho done", "background"), [], "# It ran in the background:"),
         (command("serve 'a", "background"), [], "# It ran in the background:"),
         (command("serve \\", "background"), [], "# It ran in the background:"),
+        (command("rm -rf /srv/buil", truncated=True, command_truncated=True), [], "# Its end is missing:"),
+        (command("seq 99", truncated=True, output="1"), ["seq 99"], "the end of the output is not known"),
+        (command("rm -rf /srv", "unknown"), [], "# Nobody knows whether it ran:"),
+        (command("rm -rf /srv", "unknown", output=""), ["rm -rf /srv"], "unknown, exit ?"),
         (command("while true", "background"), [], "# It ran in the background:"),
         (command("", "background"), [], "# It ran in the background:"),
         (command("serve --port=80 ./a", "background"), ["serve --port=80 ./a &"], "as the & says"),

@@ -60,7 +60,10 @@ def _cut_string(rest: str) -> str:
 
 
 class Call(NamedTuple):
-    """A tool call as its span tells it: what ran, how it ended, what it printed, and what went wrong."""
+    """A tool call as its span tells it: what ran, how it ended, what it printed, and what went wrong.
+
+    `truncated`: the end of what ran (`cut`) or of its result is not known.
+    """
 
     command: str | None
     cwd: str | None
@@ -69,6 +72,7 @@ class Call(NamedTuple):
     output: str | None
     truncated: bool
     error: str | None = None
+    cut: bool = False
 
 
 def read_call(
@@ -98,6 +102,7 @@ def read_call(
         output=output if isinstance(output, str) else (None if output is None else json.dumps(output)),
         truncated=text_cut or result_cut,
         error=trouble if isinstance(trouble, str) and trouble else None,
+        cut=text_cut,
     )
 
 

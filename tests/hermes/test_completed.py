@@ -36,7 +36,7 @@ from tests.support import (
 
 KEYS = [
     "session", "trace", "span", "tool", "command", "cwd", "exit_code", "outcome", "started", "duration_s",
-    "output", "error", "truncated", "source",
+    "output", "error", "truncated", "command_truncated", "source",
 ]  # fmt: skip
 START = 1_790_000_000
 Record = dict[str, Any]
