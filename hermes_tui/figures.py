@@ -36,9 +36,9 @@ def short_time(seconds: float | None) -> str:
 
 
 def short_latency(seconds: float) -> str:
-    """412ms, 1.2s, 42s, 12:07."""
-    milliseconds = round(seconds * 1e3)
-    return f"{milliseconds}ms" if milliseconds < 1000 else short_time(seconds)
+    """As `short_time`, but 12ms in place of 0.0s."""
+    text = short_time(seconds)
+    return f"{round(seconds * 1e3)}ms" if text == "0.0s" else text
 
 
 def short_cost(cost: float) -> str:

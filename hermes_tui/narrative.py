@@ -13,6 +13,7 @@ Record = dict[str, Any]
 
 _NO_PROMPT = "(prompt not seen)"
 _PLAIN_LINES = 40  # of an output that plain text shows
+_REASON = 200  # characters of why a call failed
 _INDENT = "  "
 
 
@@ -23,13 +24,13 @@ def markdown(session: str, records: Iterable[Record]) -> Iterator[str]:
         yield ""
         quote = "> " * record["depth"]
         for line in _MARKDOWN[record["kind"]](record):
-            yield f"{quote}{line}".rstrip()
+            yield f"{quote}{line}" if line else quote.rstrip()  # blanks may be a command's own
 
 
 def _md_prompt(record: Record) -> Iterator[str]:
     yield f"## {record['turn']} · {_clock(record)}"
     yield ""
-    yield from (f"> {line}" for line in _lines(record["text"] or _NO_PROMPT))
+    yield from (f"> {line}".rstrip() for line in _lines(record["text"] or _NO_PROMPT))
 
 
 def _md_answer(record: Record) -> Iterator[str]:
@@ -48,21 +49,21 @@ def _md_command(record: Record) -> Iterator[str]:
     yield f"`{record['tool']}` {exit_mark(record)}{_took(record)}{cut}"
     language = "python" if record["tool"] == "execute_code" else "sh"
     yield ""
-    yield from fenced(neutral.block(record["text"] or ""), language).split("\n")
-    if record["output"]:
+    yield from fenced(neutral.copied(record["text"] or ""), language).split("\n")
+    for text in filter(None, (record["output"], record["error"])):
         yield ""
-        yield from fenced(neutral.block(record["output"]), "text").split("\n")
+        yield from fenced(neutral.copied(text), "text").split("\n")
 
 
 def _md_change(record: Record) -> Iterator[str]:
-    yield f"{_code(record['tool'])} {_code(record['text'])} {_size(record)}{_took(record)}"
+    yield f"{_code(record['tool'])} {_code(record['text'])} {_size(record)}{_took(record)}{_trouble(record)}"
     if record["output"]:
         yield ""
-        yield from fenced(neutral.block(record["output"]), "diff").split("\n")
+        yield from fenced(neutral.copied(record["output"]), "diff").split("\n")
 
 
 def _md_tool(record: Record) -> Iterator[str]:
-    yield f"- {_code(record['tool'])} {_code(record['text'])}".rstrip() + _took(record)
+    yield f"- {_code(record['tool'])} {_code(record['text'])}".rstrip() + _took(record) + _trouble(record)
 
 
 def _md_aside(record: Record) -> Iterator[str]:
@@ -99,14 +100,16 @@ def _plain(record: Record) -> Iterator[str]:
         ended = exit_mark(record) if command else _size(record)
         yield f"  {'$' if command else record['tool']} {first}"
         yield from (f"    {line}" for line in rest)
-        yield f"    [{ended}{_took(record)}]"
+        yield f"    [{ended}{_took(record)}{'' if command else _trouble(record)}]"
         output = _lines(record["output"]) if record["output"] else []
         yield from (f"    | {line}" for line in output[:_PLAIN_LINES])
         if len(output) > _PLAIN_LINES:
             yield f"    | ({len(output) - _PLAIN_LINES} more lines)"
+        if command and record["error"]:
+            yield f"    ! {neutral.line(record['error'])}"
     elif kind == "tool":
         target = neutral.line(record["text"] or "")
-        yield f"  - {neutral.line(record['tool'])} {target}".rstrip() + _took(record)
+        yield f"  - {neutral.line(record['tool'])} {target}".rstrip() + _took(record) + _trouble(record)
     else:
         yield f"  ! {_aside(record)}"
 
@@ -136,6 +139,14 @@ def _code(text: str | None) -> str:
 
 def _size(record: Record) -> str:
     return f"+{record['lines_added'] or 0} −{record['lines_removed'] or 0}"
+
+
+def _trouble(record: Record) -> str:
+    """That a call which is no command failed, and why in short."""
+    if not record["error"]:
+        return ""
+    why = neutral.line(record["error"])
+    return f" ✗ {why if len(why) <= _REASON else f'{why[:_REASON]}…'}"
 
 
 def _took(record: Record) -> str:

@@ -32,7 +32,8 @@ def _table() -> dict[int, str | None]:
 
 _ONE_LINE = _table()
 _LINES = _ONE_LINE | {0x0A: "\n"}
-_COPY = _LINES | {0x09: "\t", 0xFE0E: "\ufe0e", 0xFE0F: "\ufe0f"}
+_KEPT = (0x09, 0x200C, 0x200D, 0xFE0E, 0xFE0F)  # tab; joiners and selectors, without which letters differ
+_COPY = _LINES | {code: chr(code) for code in _KEPT}
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 _MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _MARKS = re.compile(f"({_MARK}{{3}}){_MARK}+")
@@ -56,7 +57,8 @@ def block(text: str) -> str:
 
 
 def copied(text: str) -> str:
-    """`text` for a clipboard: as `block`, but tabs, accents and emoji stay what they are.
+    """`text` for a clipboard or a file: as `block`, but tabs, accents, joined letters and emoji stay what
+    they are.
 
     Nothing is laid out in cells there, and a command whose tabs became spaces would be another one. Line
     breaks at the end go: pasted into a shell, one would run the command at once.

@@ -7,18 +7,47 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hermes_tui import neutral
 from hermes_tui.figures import short_number, short_time
+from hermes_tui.model.results import decision
 
 Record = dict[str, Any]
 
+_COLUMNS = (
+    "session",
+    "title",
+    "source",
+    "model",
+    "started",
+    "status",
+    "turns",
+    "commands",
+    "spans",
+    "in",
+    "out",
+)
+_NUMBERS = frozenset({"turns", "commands", "spans", "in", "out"})
+_GAP = 2  # cells between columns
+_MINUTES = 16  # characters of a time without its seconds
+_LEAST = (
+    {"title": 12, "model": 8, "session": 22, "source": 6},  # Hermes' own ids have 22
+    {"title": 8, "model": 8, "session": 12, "source": 6},
+)
+"""Cells that names keep when they are shortened, in this order; the second where the first does not help."""
+_WIDEST = 40  # cells of a session's id where no row fits
 _TITLE = 40  # characters of a session's title
 _ROWS = 50  # spans named one by one
 _MARKS = {"completed": "✓", "background": "&", "unknown": "?"}
+_SIMPLE = re.compile(
+    r"(?!(?:if|then|elif|else|fi|while|until|for|do|done|case|esac|select|function|time|coproc)\b)"
+    r"[\w./@%+:,=-]+(?: +[\w./@%+:,=-]+)*"
+)
+"""One command on one line without anything that a shell acts on."""
 _SOURCES = {"state": "Hermes' records", "model": "model calls"}
 
 
@@ -36,25 +65,74 @@ def _told_by(record: Record) -> str:
 
 
 def print_sessions(records: Sequence[Record]) -> None:
-    titled = any(record["title"] for record in records)
-    table = _table("session", *(["title"] if titled else []), "source", "model", "started", "status")
-    for name in ("turns", "commands", "spans", "in", "out"):
-        table.add_column(name, justify="right")
-    for record in records:
-        table.add_row(
-            _cell(record["session"]),
-            *([_cell((record["title"] or "")[:_TITLE])] if titled else []),
-            *(_cell(record[name]) for name in ("source", "model")),
-            _cell((record["started"] or "")[:19].replace("T", " ")),
-            _cell(record["status"]),
-            *(_cell(record[name]) for name in ("turns", "commands", "spans")),
-            _cell(short_number(record["input_tokens"])),
-            _cell(short_number(record["output_tokens"])),
-        )
     console = _console()
+    if not records:
+        console.print("No sessions yet.")
+        return
+    names = [name for name in _COLUMNS if name != "title" or any(record["title"] for record in records)]
+    rows = [names, *([_session_cell(record, name) for name in names] for record in records)]
+    gap, short = _GAP, False
+    if sys.stdout.isatty() and _width(rows, _GAP) > console.width:
+        gap, rows, short = 1, *_fitted(rows, console.width)
+    table = _table(*names)
+    table.padding, table.collapse_padding = (0, 1), gap == 1
+    for column in table.columns:
+        column.justify = "right" if column.header in _NUMBERS else "left"
+    for row in rows[1:]:
+        table.add_row(*map(Text, row))
     # A line that wraps can be read; of a table that is too wide, rich would leave out whole columns.
-    console.width = max(console.width, Console(width=10_000).measure(table).maximum)
-    console.print(table if records else "No sessions yet.")
+    console.width = max(console.width, _width(rows, gap))
+    _print_table(console, table)
+    if short:
+        console.print(Text("Long values are shortened; --json has all of them.", "dim"), soft_wrap=True)
+
+
+def _session_cell(record: Record, name: str) -> str:
+    if name in ("in", "out"):
+        return short_number(record["input_tokens" if name == "in" else "output_tokens"])
+    if name == "title":
+        return neutral.line((record["title"] or "")[:_TITLE])
+    if name == "started":
+        return (record["started"] or "")[:19].replace("T", " ")
+    return "" if record[name] is None else neutral.line(str(record[name]))
+
+
+def _width(rows: Sequence[Sequence[str]], gap: int) -> int:
+    """Cells that a table needs."""
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def _fitted(rows: list[list[str]], width: int) -> tuple[list[list[str]], bool]:
+    """The rows of a table, its head first, shortened so that each takes one line of a terminal, or as far
+    as goes while a session's id stays whole; and whether names were shortened.
+    """
+    started = rows[0].index("started")
+    rows = [[*row[:started], row[started][:_MINUTES], *row[started + 1 :]] for row in rows]
+    for least in _LEAST:
+        found, over = rows, _width(rows, 1) - width
+        for name, cells in least.items() if over > 0 else ():
+            if over > 0 and name in rows[0]:
+                at = rows[0].index(name)
+                most = max(cells, max(cell_len(row[at]) for row in rows) - over)
+                found = [[*row[:at], _middle(row[at], most), *row[at + 1 :]] for row in found]
+                over = _width(found, 1) - width
+        if over <= 0:
+            return found, found is not rows
+    at = rows[0].index("session")  # nothing helps: at least one long name must not widen all rows
+    return [[*row[:at], _middle(row[at], _WIDEST), *row[at + 1 :]] for row in rows], True
+
+
+def _middle(text: str, width: int) -> str:
+    """A name that is too long without its middle: names differ at their ends."""
+    if cell_len(text) <= width:
+        return text
+    head, tail = set_cell_size(text, (width - 1) // 2).rstrip(), ""
+    for character in reversed(text):
+        if cell_len(head) + 1 + cell_len(character + tail) > width:
+            break
+        tail = character + tail
+    return f"{head}…{tail}"
 
 
 def print_commands(records: Sequence[Record]) -> None:
@@ -73,24 +151,50 @@ def print_commands(records: Sequence[Record]) -> None:
             *([_cell(_told_by(record))] if completed else []),
             Text(neutral.block(record["command"] or ""), style),
         )
-    _console().print(table if records else "No commands.")
+    if records:
+        _print_table(_console(), table)
+    else:
+        _console().print("No commands.")
 
 
 def shell_script(records: Sequence[Record]) -> str:
-    """The commands as a script to read: each below a comment with when, where and how it ended."""
+    """The commands as a script to read: each below a comment with when, where and how it ended.
+
+    What never ran, what is not known whole, what was not waited for, and what is no shell's stands there
+    as comments.
+    """
     parts = ["#!/bin/sh", "# Commands that Hermes ran, in order. Read before running any of it again."]
     for record in records:
         where = f" in {neutral.line(record['cwd'])}" if record["cwd"] else ""
-        ended = f"{record['outcome']}, exit {'?' if record['exit_code'] is None else record['exit_code']}"
-        cut = " (the end of the command is not known)" if record["truncated"] else ""
+        said = decision(record["outcome"], record["error"])
+        ended = "denied" if said == "denied" else record["outcome"]
+        ended += f", exit {'?' if record['exit_code'] is None else record['exit_code']}"
+        cut = "command" if record["command_truncated"] else "output" if record["truncated"] else ""
+        cut = cut and f" (the end of the {cut} is not known)"
         told = f" (from {_told_by(record)})" if _told_by(record) else ""
         parts.append(f"\n# {record['started']}{where}: {ended}{cut}{told}")
-        command = neutral.block(record["command"] or "")
-        if record["tool"] != "terminal":
-            parts.append(f"# {record['tool']}:")
-            command = "\n".join(f"# {line}" for line in command.splitlines())
-        parts.append(command)
+        parts += _again(record)
     return "\n".join(parts) + "\n"
+
+
+def _again(record: Record) -> list[str]:
+    """A command as lines of a script that does no more than Hermes did."""
+    command = neutral.copied(record["command"] or "")
+    commented = [f"# {line}" for line in command.split("\n")]
+    if record["tool"] != "terminal":
+        return [f"# {neutral.line(record['tool'] or 'another tool')}:", *commented]
+    if record["outcome"] == "blocked":
+        why = [f"# {neutral.line(record['error'])}"] if record["error"] else []
+        return [*why, "# It was not allowed and did not run:", *commented]
+    if record["outcome"] == "unknown" and record["output"] is None:
+        return ["# Nobody knows whether it ran:", *commented]
+    if record["command_truncated"]:
+        return ["# Its end is missing:", *commented]
+    if record["outcome"] == "background":
+        if _SIMPLE.fullmatch(command):
+            return ["# It ran in the background, as the & says:", f"{command} &"]
+        return ["# It ran in the background:", *commented]
+    return [command]
 
 
 def markdown(records: Sequence[Record]) -> str:
@@ -101,9 +205,9 @@ def markdown(records: Sequence[Record]) -> str:
         told = f" · from {_told_by(record)}" if _told_by(record) else ""
         parts.append(f"## {record['started']} · {exit_mark(record)} · {took}{told}")
         language = "python" if record["tool"] == "execute_code" else "sh"
-        parts += ["", fenced(neutral.block(record["command"] or ""), language), ""]
-        if record["output"]:
-            parts += [fenced(neutral.block(record["output"]), "text"), ""]
+        parts += ["", fenced(neutral.copied(record["command"] or ""), language), ""]
+        for text in filter(None, (record["output"], record["error"])):
+            parts += [fenced(neutral.copied(text), "text"), ""]
     return "\n".join(parts)
 
 
@@ -239,6 +343,17 @@ def _console() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else 240)
 
 
+def _print_table(console: Console, table: Table) -> None:
+    """A table; where it is no terminal's, without the blanks that fill its last column."""
+    if sys.stdout.isatty():
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        sys.stdout.write(f"{line.rstrip()}\n")
+
+
 def _table(*names: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in names:
@@ -254,4 +369,5 @@ def fenced(text: str, language: str) -> str:
     """A block of Markdown that the text cannot end."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+    text = text.rstrip("\n")
+    return f"{fence}{language}\n{text}\n{fence}"

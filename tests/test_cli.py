@@ -67,7 +67,9 @@ COMMAND_KEYS = {
     "started": str,
     "duration_s": (float, int),
     "output": (str, type(None)),
+    "error": (str, type(None)),
     "truncated": bool,
+    "command_truncated": bool,
     "source": str,
 }
 STATUS_KEYS = {

@@ -173,7 +173,9 @@ class Command:
             "started": timestamp(self.begun_ns),
             "duration_s": self.duration_s(),
             "output": call.output,
+            "error": call.error,
             "truncated": call.truncated,
+            "command_truncated": call.cut,
             "source": source,
         }
 
@@ -190,8 +192,8 @@ class Command:
         given = arguments or given or item.arguments
         call = self._read(item.tool, given, result or got, short, running=item.open)
         cut = arguments is None and self.own is None and len(item.arguments) >= ARGUMENTS
-        cut = cut or (result or "").startswith(_MOVED)
-        call = call._replace(exit_code=item.exit_code, truncated=call.truncated or cut)
+        truncated = call.truncated or cut or (result or "").startswith(_MOVED)
+        call = call._replace(exit_code=item.exit_code, truncated=truncated, cut=call.cut or cut)
         if (
             self.own is not None
             and item.completed is None

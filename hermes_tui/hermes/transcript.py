@@ -15,7 +15,7 @@ from hermes_tui.model.live import Live
 from hermes_tui.model.live_turns import LiveCall
 from hermes_tui.model.sessions import Forest
 from hermes_tui.model.span import NANOSECONDS
-from hermes_tui.model.transcript import Entry, Said, entries_of
+from hermes_tui.model.transcript import Entry, Said, entries_of, trouble
 
 _TOGETHER = 50  # entries whose texts are in memory
 
@@ -85,11 +85,13 @@ def _turns(reader: Reader | None, live: Live, session: str) -> list[JoinedTurn]:
 def _record(number: int, entry: Entry, texts: Texts, session: str) -> Record:
     item, span = entry.item, entry.span
     text, output = texts.text if texts.text is not None else entry.text, texts.result
+    error = texts.error if entry.kind is Said.COMMAND else trouble(entry)
     added = removed = None
     if entry.kind is Said.CHANGE:
         change = read_change(texts.text, texts.result)
         text, output = change.path or entry.text, "\n".join(change.lines)
         added, removed = change.added, change.removed
+        error = change.error or error
     return {
         "session": entry.session or session,
         "turn": number,
@@ -100,6 +102,7 @@ def _record(number: int, entry: Entry, texts: Texts, session: str) -> Record:
         "tool": item.tool if item is not None else None,
         "text": text or None,
         "output": output if entry.kind in (Said.COMMAND, Said.CHANGE) else None,
+        "error": error,
         "exit_code": item.exit_code if item is not None else None,
         "outcome": item.outcome if item is not None else None,
         "lines_added": added,

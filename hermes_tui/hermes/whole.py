@@ -29,12 +29,14 @@ class Records(Protocol):
 
 class Texts(NamedTuple):
     """Of a prompt or an answer its `text`; of a command that, and what it printed; of another call its
-    arguments, and its result. None: nobody knows. `cut`: there was more.
+    arguments, and its result. None: nobody knows. `cut`: there was more. `error` is what a command's result
+    says went wrong beside that.
     """
 
     text: str | None = None
     result: str | None = None
     cut: bool = False
+    error: str | None = None
 
 
 class _Known(NamedTuple):
@@ -114,7 +116,7 @@ def _call(entry: Entry, item: Item, known: _Known, details: dict[SpanKey, _Attri
         return Texts(arguments, result)
     short = short_command(own) if own is not None and not known.text and not asked else None
     call = read_call(item.tool, arguments, result, command=short, running=item.open)
-    return Texts(call.command or item.command, call.output, call.truncated)
+    return Texts(call.command or item.command, call.output, call.truncated, call.error)
 
 
 def _key(span: Span) -> SpanKey:

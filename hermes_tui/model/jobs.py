@@ -33,7 +33,7 @@ class Job(msgspec.Struct, frozen=True):
     """A background job. `ended` without `ended_ns`: it is over, nobody knows since when.
 
     `heard_ns` is when somebody last said that it runs; `alive` what the system says of its process. `call`
-    is the one that started it.
+    is the one that started it, `cwd` where it runs as Hermes told when it was asked.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Job(msgspec.Struct, frozen=True):
     ended_ns: int = 0
     exit_code: int | None = None
     alive: bool | None = None
+    cwd: str | None = None
 
     def running(self, now_ns: int) -> bool:
         """Whether it runs as far as anybody knows."""
@@ -116,11 +117,21 @@ class JobBook:
         job = self._jobs.get(str(said.get("session_id")))
         if job is None:
             return
+        if isinstance(cwd := said.get("cwd"), str) and cwd:
+            job = replace(job, cwd=cwd)
         if said.get("status") in _ENDED:
             code = _whole(said.get("exit_code"))
             self._jobs[job.id] = replace(job, ended=True, ended_ns=job.ended_ns or at_ns, exit_code=code)
         elif said.get("status") == "running":
             self._jobs[job.id] = replace(job, heard_ns=at_ns)
+
+
+def read_job(session: str, start: LiveCall, later: Iterable[LiveCall]) -> Job | None:
+    """The background job that a call started, with what calls `later` on said of it."""
+    book = JobBook(session)
+    for call in (start, *later):
+        book.answered(call)
+    return next(iter(book.jobs(())), None)
 
 
 def _whole(value: object) -> int | None:

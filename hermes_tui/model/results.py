@@ -60,7 +60,10 @@ def _cut_string(rest: str) -> str:
 
 
 class Call(NamedTuple):
-    """A tool call as its span tells it: what ran, how it ended, and what it printed."""
+    """A tool call as its span tells it: what ran, how it ended, what it printed, and what went wrong.
+
+    `truncated`: the end of what ran (`cut`) or of its result is not known.
+    """
 
     command: str | None
     cwd: str | None
@@ -68,6 +71,8 @@ class Call(NamedTuple):
     outcome: Outcome
     output: str | None
     truncated: bool
+    error: str | None = None
+    cut: bool = False
 
 
 def read_call(
@@ -88,7 +93,7 @@ def read_call(
     output = got.get("output") if got else result
     outcome = Outcome.UNKNOWN if running else _outcome(tool, given, got, exit_code, said, error)
     result_cut = bool(result) and not got_whole and (bool(got) or str(result).endswith(CUT))
-    cwd = given.get("workdir")
+    cwd, trouble = given.get("workdir"), got.get("error")
     return Call(
         command=text,
         cwd=cwd if isinstance(cwd, str) and cwd else None,
@@ -96,7 +101,15 @@ def read_call(
         outcome=outcome,
         output=output if isinstance(output, str) else (None if output is None else json.dumps(output)),
         truncated=text_cut or result_cut,
+        error=trouble if isinstance(trouble, str) and trouble else None,
+        cut=text_cut,
     )
+
+
+def decision(outcome: str | None, error: str | None) -> str:
+    """What a person said to a command, as far as its result tells: denied, timed out, or ""."""
+    said = (error or "").lower() if outcome == Outcome.BLOCKED else ""
+    return "timed out" if "timed out" in said else "denied" if "denied" in said else ""
 
 
 def _command_text(given: dict[str, Any], whole: bool, short: str | None) -> tuple[str | None, bool]:

@@ -11,8 +11,8 @@ from enum import StrEnum
 
 from hermes_tui.model.joined import Agent, Item, JoinedTurn
 from hermes_tui.model.pairing import SpanKey
-from hermes_tui.model.results import COMMAND_TOOLS, read_object
-from hermes_tui.model.span import NANOSECONDS, Outcome, Role, Span, Status
+from hermes_tui.model.results import COMMAND_TOOLS, decision, read_object
+from hermes_tui.model.span import NANOSECONDS, Role, Span, Status
 from hermes_tui.model.steps import Step
 from hermes_tui.model.turns import members
 
@@ -243,9 +243,9 @@ def _calls(turn: JoinedTurn, groups: dict[str, _Group], approvals: list[Span]) -
         if approval is not None:
             approvals.remove(approval)
             entries.append(_asked(turn, approval, item))
-        elif decision := _decided(item):
+        elif said := _decided(item):
             key = (Said.APPROVAL.value, *item.key)
-            entries.append(Entry(key, Said.APPROVAL, at_ns, item.session, turn, text=decision, item=item))
+            entries.append(Entry(key, Said.APPROVAL, at_ns, item.session, turn, text=said, item=item))
 
 
 def _approval_of(item: Item, approvals: Iterable[Span]) -> Span | None:
@@ -282,10 +282,7 @@ def _decided(item: Item) -> str:
     if found.get("approval"):
         return "allowed"
     error = found.get("error")
-    if item.outcome is Outcome.BLOCKED and isinstance(error, str):
-        said = error.lower()
-        return "timed out" if "timed out" in said else "denied" if "denied" in said else ""
-    return ""
+    return decision(item.outcome, error) if isinstance(error, str) else ""
 
 
 def _laid_out(turn: JoinedTurn, groups: dict[str, _Group], session: str) -> list[Entry]:
@@ -356,6 +353,17 @@ def _end(turn: JoinedTurn, session: str) -> Iterator[Entry]:
         said = "timed out" if span is not None and span.final_status == "timed_out" else end
         at_ns = turn.turn.end_ns if turn.turn is not None else turn.live.ended_ns if turn.live else 0
         yield Entry((Said.END.value, *turn.key), Said.END, at_ns, session, turn, text=said, span=span)
+
+
+def trouble(entry: Entry) -> str | None:
+    """Why a call that is no command failed; None: it did not."""
+    item = entry.item
+    if item is None:
+        return None
+    if item.span is not None:
+        return (item.span.error or "failed") if item.span.status is Status.ERROR else None
+    error = read_object(item.result)[0].get("error") if item.result else None
+    return (error if isinstance(error, str) else "failed") if error else None
 
 
 def span_keys(entry: Entry) -> Iterator[SpanKey]:

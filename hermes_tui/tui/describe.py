@@ -16,12 +16,22 @@ from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.journal.delivery import Mark
 from hermes_tui.model.compare import Difference
 from hermes_tui.model.conventions import tool_texts
+from hermes_tui.model.jobs import Job
 from hermes_tui.model.joined import Item
 from hermes_tui.model.live import LiveSession
-from hermes_tui.model.results import read_call
-from hermes_tui.model.span import Delivery, Role, Span, Status
+from hermes_tui.model.results import Call, read_call
+from hermes_tui.model.span import Delivery, Outcome, Role, Span, Status
 from hermes_tui.model.turns import Turn, is_command
-from hermes_tui.tui.describe_record import NOTHING, Record, command_lines, completed_lines, noted_lines
+from hermes_tui.tui.describe_record import (
+    NOTHING,
+    Record,
+    command_lines,
+    completed_lines,
+    job_lines,
+    noted_lines,
+    outcome_words,
+    output_lines,
+)
 from hermes_tui.tui.differing import difference_line
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
@@ -30,6 +40,7 @@ if TYPE_CHECKING:
     from hermes_tui.otlp.codec import Detail
 
 _PAGE_CHARS = 200_000  # after which no more attributes follow, unless `full`
+_LIMIT = "tool_output_preview_max_chars (HERMES_OTEL_TOOL_OUTPUT_PREVIEW_MAX_CHARS)"
 _PRIVATE = frozenset({"gen_ai.system_instructions"})
 
 _DELIVERY = {
@@ -47,16 +58,27 @@ def describe(
     span: Span, detail: Detail | None, turn: Turn | None, *, glyphs: Glyphs, full: bool = False,
     mark: Mark | None = None, differences: Sequence[Difference] = (), item: Item | None = None,
     record: Record = NOTHING, noted: LiveSession | None = None, whys: Sequence[str] = (),
+    job: Job | None = None,
 ) -> Text:  # fmt: skip
     """The details page of a span. `detail` None: its request is gone, only the row is known.
 
     `item` and `record` are what is known of its call from elsewhere too, `noted` of its session; `whys` say
-    why its command deserves a look.
+    why its command deserves a look, `job` is what it started in the background.
     """
     page = Page(glyphs, full=full)
-    page.line(sentence(span, item), HEADING)
     attributes = {} if detail is None else detail.attributes
-    _input_output(page, span, attributes, record, item, whys)
+    arguments, result = tool_texts(attributes)
+    if record.source is not None:
+        arguments, result = record.arguments or arguments, record.result or result
+    if is_command(span):
+        call = read_call(span.tool or "", arguments, result, command=span.command)
+        page.line(sentence(span, item, call.error), HEADING)
+        _unknown(page, span, item, call)
+        _command(page, span, call, record, item, whys)
+        job_lines(page, job)
+    else:
+        page.line(sentence(span, item), HEADING)
+        _input_output(page, arguments, result)
     if item is not None:
         completed_lines(page, item, record)
     _times(page, span, turn)
@@ -75,8 +97,8 @@ def describe(
     return page.text
 
 
-def sentence(span: Span, item: Item | None = None) -> str:
-    """What the span is, in one sentence."""
+def sentence(span: Span, item: Item | None = None, error: str | None = None) -> str:
+    """What the span is, in one sentence; `error` is what its result says went wrong."""
     took = short_time(span.duration_s)
     time = f" after {took}" if took else ", still running"
     if is_command(span):
@@ -84,7 +106,9 @@ def sentence(span: Span, item: Item | None = None) -> str:
             (span.outcome, span.exit_code) if item is None else (item.outcome, item.exit_code)
         )
         code = "" if exit_code is None else f", exit {exit_code}"
-        return f"Command, {outcome or 'unknown'}{code}{time}"
+        if outcome in (None, Outcome.UNKNOWN):
+            return f"Command{code or ('' if span.running else ', exit unknown')}{time}"
+        return f"Command, {outcome_words(outcome, error)}{code}{time}"
     if span.role is Role.TOOL:
         return f"Tool {span.tool}, {'failed' if span.failed else 'done'}{time}"
     if span.role is Role.MODEL_CALL:
@@ -100,26 +124,33 @@ def sentence(span: Span, item: Item | None = None) -> str:
     return f"{names.get(span.role, 'Span')} {span.name}{status}{time}"
 
 
-def _input_output(
-    page: Page, span: Span, attributes: dict[str, Any], record: Record, item: Item | None, whys: Sequence[str]
-) -> None:
-    arguments, result = tool_texts(attributes)
-    if record.source is not None:
-        arguments, result = record.arguments or arguments, record.result or result
-    if is_command(span):
-        call = read_call(span.tool or "", arguments, result, command=span.command)
-        cwd = span.cwd or (item.cwd if item is not None else None)
-        command_lines(page, span.tool, call.command or span.command, cwd, whys)
-        page.heading("Output")
-        if call.output:
-            page.output(call.output)
-        else:
-            page.line("(empty)" if call.output is not None else "(none arrived)", DIM)
-        if span.truncated and record.source is None:
-            page.line(
-                "hermes-otel cut this span's values; raise tool_output_preview_max_chars "
-                "(HERMES_OTEL_TOOL_OUTPUT_PREVIEW_MAX_CHARS) to see all", DIM)  # fmt: skip
+def _unknown(page: Page, span: Span, item: Item | None, call: Call) -> None:
+    """Why nobody knows how a command ended, and what would help."""
+    outcome = span.outcome if item is None else item.outcome
+    if span.running or outcome not in (None, Outcome.UNKNOWN):
         return
+    if span.truncated or call.truncated:
+        page.line("The exit code stands behind the output, and hermes-otel cut that off.")
+        page.line(f"Raise {_LIMIT}.")
+    elif call.output is None:
+        page.line("Its span came without a result, in which the exit code would be.")
+    else:
+        page.line("Its result names no exit code.")
+
+
+def _command(
+    page: Page, span: Span, call: Call, record: Record, item: Item | None, whys: Sequence[str]
+) -> None:
+    cwd = span.cwd or (item.cwd if item is not None else None)
+    command_lines(page, span.tool, call.command or span.command, cwd, whys)
+    page.heading("Output")
+    output_lines(page, call.output, call.error, "(none arrived)")
+    outcome = span.outcome if item is None else item.outcome
+    if span.truncated and record.source is None and outcome not in (None, Outcome.UNKNOWN):
+        page.line(f"hermes-otel cut this span's values; raise {_LIMIT} to see all", DIM)
+
+
+def _input_output(page: Page, arguments: str | None, result: str | None) -> None:
     for title, text in (("Input", arguments), ("Output", result)):
         if text:
             page.heading(title)
@@ -216,7 +247,7 @@ def _ids(page: Page, span: Span, detail: Detail | None) -> None:
 
 def _attributes(page: Page, title: str, attributes: dict[str, Any]) -> None:
     page.heading(f"{title} ({len(attributes)})")
-    limit = 10 * _PAGE_CHARS if page.full else _PAGE_CHARS
+    limit = 5 * _PAGE_CHARS if page.full else _PAGE_CHARS
     for number, (key, value) in enumerate(sorted(attributes.items())):
         if len(page.text) > limit:
             page.line(f"{page.glyphs.more} {len(attributes) - number:,} more attributes", DIM)

@@ -9,9 +9,11 @@ from rich.text import Text
 
 from hermes_tui.figures import count_of, short_number, short_time
 from hermes_tui.model.doing import State
+from hermes_tui.model.jobs import Job
 from hermes_tui.model.joined import Agent, Item, JoinedTurn, Source, Step
 from hermes_tui.model.live import LiveSession
-from hermes_tui.model.results import COMMAND_TOOLS, read_call
+from hermes_tui.model.results import COMMAND_TOOLS, decision, read_call
+from hermes_tui.tui.commands_outline import clock_time
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.page import DIM, HEADING, Page, clock, lay_out
@@ -55,6 +57,46 @@ def command_lines(
         page.line(f"{page.glyphs.flag} {why}", "bold yellow")
 
 
+def job_lines(page: Page, job: Job | None) -> None:
+    """What Hermes told later of a background job."""
+    if job is None:
+        return
+    page.heading("Background job")
+    code = "exit not known" if job.exit_code is None else f"exit {job.exit_code}"
+    if job.ended:
+        heard = f" when last asked at {clock_time(job.ended_ns)}" if job.ended_ns else ""
+        said = f"over{heard}, {code}"
+    elif job.alive:
+        said = "running: its process is there"
+    elif job.alive is False:
+        said = f"its process is gone, {code}"
+    elif job.heard_ns > job.started_ns:
+        said = f"running when last asked at {clock_time(job.heard_ns)}"
+    else:
+        said = "started; nobody asked for it since"
+    page.line(f"{said} ({job.id})")
+    if job.pid:
+        page.field("process id", str(job.pid))
+    if job.cwd:
+        page.field("in", job.cwd)
+
+
+def output_lines(page: Page, output: str | None, error: str | None, unknown: str) -> None:
+    """What a command printed, and what its result says went wrong beside that."""
+    if output:
+        page.output(output)
+    elif not error:
+        page.line("(empty)" if output is not None else unknown, DIM)
+    if error:
+        page.value(error, style="red")
+
+
+def outcome_words(outcome: str, error: str | None) -> str:
+    """How a command ended, in a word; of a blocked one what a person said to it."""
+    said = decision(outcome, error)
+    return "blocked, nobody answered" if said == "timed out" else said or outcome
+
+
 def describe_record(
     subject: Subject, record: Record, moment: Moment, *, glyphs: Glyphs, full: bool = False,
     head: bool = False,
@@ -76,8 +118,9 @@ def describe_record(
 
 def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, moment: Moment) -> None:
     command = item.tool in COMMAND_TOOLS
-    page.line(f"{'Command' if command else f'Tool {item.tool}'}, {_state(item, moment)}", HEADING)
     call = read_call(item.tool, record.arguments or item.arguments, record.result) if command else None
+    state = _state(item, moment, call.error if call is not None else None)
+    page.line(f"{'Command' if command else f'Tool {item.tool}'}, {state}", HEADING)
     if call is not None:
         whys = moment.whys(item)
         command_lines(page, item.tool, call.command or item.command, item.cwd, whys)
@@ -86,11 +129,13 @@ def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, momen
         page.value(lay_out(text, full=page.full))
     if not item.open:
         page.heading("Output")
-        output = call.output if call is not None else record.result
-        if output and call is not None:
-            page.output(output)
+        if call is not None:
+            output_lines(page, call.output, call.error, "(none known)")
+        elif record.result:
+            page.value(lay_out(record.result, full=page.full))
         else:
-            page.value(lay_out(output, full=page.full)) if output else page.line("(none known)", DIM)
+            page.line("(none known)", DIM)
+    job_lines(page, moment.job(item))
     page.heading("Time")
     page.field("asked for", clock(item.asked_ns or item.start_ns))
     page.field("ended", clock(item.end_ns) if item.end_ns else "not yet" if item.open else "never seen")
@@ -103,7 +148,7 @@ def _item(page: Page, item: Item, turn: JoinedTurn | None, record: Record, momen
         page.line("hermes-otel sends its span once it has ended.", DIM)
 
 
-def _state(item: Item, moment: Moment) -> str:
+def _state(item: Item, moment: Moment, error: str | None) -> str:
     since = moment.since(item)
     if moment.asks(item):
         doing = moment.doing(item.session)
@@ -117,7 +162,7 @@ def _state(item: Item, moment: Moment) -> str:
         return "stopped without a result" if item.dropped else "not known to have ended"
     code = "" if item.exit_code is None else f", exit {item.exit_code}"
     took = short_time(max(0, item.end_ns - item.start_ns) / 1e9)
-    return f"{item.outcome or 'done'}{code} after {took}"
+    return f"{outcome_words(item.outcome, error) if item.outcome else 'done'}{code} after {took}"
 
 
 def _step(page: Page, step: Step, moment: Moment) -> None:

@@ -42,9 +42,11 @@ def about(key: RowKey, subject: Subject, attributes: Mapping[str, Any], record: 
 
 
 def output(subject: Subject, attributes: Mapping[str, Any], record: Record) -> Extract:
-    """What a command printed, or what came of anything else."""
+    """What a command printed, else what its result says went wrong; or what came of anything else."""
     call = _call(subject, attributes, record)
     if call is not None:
+        if not call.output and call.error:
+            return Extract("what went wrong", call.error)
         return Extract("the output", call.output)
     given = record.result if record.source is not None else None
     return Extract("the output", given or tool_texts(attributes)[1])

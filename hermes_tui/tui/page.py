@@ -16,8 +16,11 @@ from hermes_tui.tui.highlight import highlighted
 
 _LINES = 30  # of one value, unless `full`
 _CHARS = 3_000
-_FULL_CHARS = 400_000
+_FULL_LINES = 5_000
+_FULL_CHARS = 300_000
+_PAGE_LINES, _PAGE_CHARS = 10_000, 600_000  # of a page, after which every value is shown short even if `full`
 _LAID_OUT = 200_000  # characters of JSON that are laid out, unless `full`
+_LAID_MOST = 900_000  # characters of lines that a value is laid out in, indents and all
 _PRINTED = 40_000  # of what a program printed that are laid out, unless `full`
 _STRING = 600  # characters of one string inside a laid out JSON value, unless `full`
 _NAME = 1_000  # characters of a name, an id, a key
@@ -33,6 +36,7 @@ class Page:
         self.text = Text()
         self.glyphs = glyphs
         self.full = full
+        self._lines_of_values = 0
 
     def heading(self, title: str) -> None:
         if self.text:
@@ -53,32 +57,37 @@ class Page:
 
     def value(self, text: str, *, indent: str = "", style: str = "") -> None:
         """A value of any length: whole lines up to the limit, then how much is left out."""
-        lines, limit = self._lines(text)
-        count = len(lines) if self.full else _LINES
-        for line in lines[:count]:
+        lines, rest, limit = self._lines(text)
+        for line in lines:
             self.text.append(f"{indent}{line}\n", style)
-        self._left_out(text, limit, lines[count:], indent)
+        self._left_out(text, limit, rest, indent)
 
     def code(self, text: str, language: str) -> None:
         """A program's text, as `value`, with what its words are told apart."""
-        lines, limit = self._lines(text)
-        count = len(lines) if self.full else _LINES
-        self.text.append(highlighted("\n".join(lines[:count]), language)).append("\n")
-        self._left_out(text, limit, lines[count:], "")
+        lines, rest, limit = self._lines(text)
+        self.text.append(highlighted("\n".join(lines), language)).append("\n")
+        self._left_out(text, limit, rest, "")
 
     def output(self, text: str) -> None:
         """What a program printed, as a terminal would have left it."""
         self.value(laid_out(text, _FULL_CHARS if self.full else _PRINTED))
 
-    def _lines(self, text: str) -> tuple[list[str], int]:
-        """The harmless lines of a value's beginning, and how many characters that is at most."""
-        limit = _FULL_CHARS if self.full else _CHARS
-        return neutral.block(text[:limit]).rstrip("\n").split("\n"), limit
+    def _lines(self, text: str) -> tuple[list[str], list[str], int]:
+        """The harmless lines of a value's beginning that are shown, those that are not, and how many
+        characters that beginning has at most.
+        """
+        limit, count = _CHARS, _LINES
+        if self.full:
+            limit = max(limit, min(_FULL_CHARS, _PAGE_CHARS - len(self.text)))
+            count = max(count, min(_FULL_LINES, _PAGE_LINES - self._lines_of_values))
+        lines = neutral.block(text[:limit]).rstrip("\n").split("\n")
+        self._lines_of_values += min(count, len(lines))
+        return lines[:count], lines[count:], limit
 
     def _left_out(self, text: str, limit: int, rest: list[str], indent: str) -> None:
         hidden = max(0, len(text) - limit) + len("\n".join(rest))
         if hidden > 0:
-            hint = "" if self.full else ", x shows more"
+            hint = ": y or Y copies all of it, X exports it" if self.full else ", x shows more"
             self.text.append(f"{indent}{self.glyphs.more} {hidden:,} more characters{hint}\n", DIM)
 
 
@@ -94,34 +103,52 @@ def lay_out(value: Any, *, full: bool = False) -> str:
             value = json.loads(text)
         except (ValueError, RecursionError):
             return text
-    lines: list[str] = []
+    lines = _Lines(_LAID_MOST)
     try:
         _lay_out(value, "", lines, _FULL_CHARS if full else _STRING)
     except RecursionError:
         return str(value)
+    if lines.room <= 0:
+        lines.append("(only its beginning is laid out)")
     return "\n".join(lines)
 
 
-def _lay_out(value: Any, indent: str, lines: list[str], limit: int) -> None:
+class _Lines(list[str]):
+    """Lines of a value that is laid out; `room` is how many characters more are wanted."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def add(self, line: str) -> None:
+        self.append(line)
+        self.room -= len(line) + 1
+
+
+def _lay_out(value: Any, indent: str, lines: _Lines, limit: int) -> None:
     items: Iterable[tuple[str, Any]]
     if isinstance(value, dict):
         items = ((f"{key}:", each) for key, each in value.items())
     elif isinstance(value, list):
         items = (("-", each) for each in value)
     else:
-        lines.extend(f"{indent}{line}" for line in _scalar(value, limit).split("\n"))
+        for line in _scalar(value, limit).split("\n"):
+            lines.add(f"{indent}{line}")
         return
     before = len(lines)
     for head, each in items:
+        if lines.room <= 0:
+            return
         if isinstance(each, dict | list) and each:
-            lines.append(f"{indent}{head}")
+            lines.add(f"{indent}{head}")
             _lay_out(each, f"{indent}  ", lines, limit)
             continue
         first, *rest = _scalar(each, limit).split("\n")
-        lines.append(f"{indent}{head} {first}")
-        lines.extend(f"{indent}  {line}" for line in rest)
+        lines.add(f"{indent}{head} {first}")
+        for line in rest:
+            lines.add(f"{indent}  {line}")
     if len(lines) == before:
-        lines.append(f"{indent}{'{}' if isinstance(value, dict) else '[]'}")
+        lines.add(f"{indent}{'{}' if isinstance(value, dict) else '[]'}")
 
 
 def _scalar(value: Any, limit: int) -> str:

@@ -13,9 +13,11 @@ from hermes_tui.journal.delivery import Mark, mark_of, told
 from hermes_tui.journal.files import StateDir, StateError
 from hermes_tui.journal.reader import Reader
 from hermes_tui.model.compare import Difference, differences
-from hermes_tui.model.conventions import model_texts
+from hermes_tui.model.conventions import model_texts, tool_texts
+from hermes_tui.model.jobs import Job, read_job
 from hermes_tui.model.joined import Item, Source
-from hermes_tui.model.span import Span
+from hermes_tui.model.live_turns import LiveCall
+from hermes_tui.model.span import Outcome, Span
 from hermes_tui.model.turns import TraceView, is_command
 from hermes_tui.tui.describe import describe, differing
 from hermes_tui.tui.describe_record import Record, describe_record
@@ -73,7 +75,7 @@ class Pages:
         return describe(
             span, detail, turn.turn if turn is not None else None, glyphs=self._glyphs, full=full, mark=mark,
             differences=found, item=subject.item, record=record,
-            whys=_whys(span, subject.item, moment),
+            whys=_whys(span, subject.item, moment), job=self._job(subject, moment),
             noted=moment.live.session(moment.session) if key[2] == "turn" else None,
         )  # fmt: skip
 
@@ -82,6 +84,24 @@ class Pages:
         span, record = subject.span, self._record(subject)
         found = self._read(self._open(), span)[0] if span is not None else None
         return ({} if found is None else found.attributes), record
+
+    def _job(self, subject: Subject, moment: Moment) -> Job | None:
+        """The background job that a command started, by Hermes' records or by the spans of later calls."""
+        item = subject.item
+        if item is None or item.outcome is not Outcome.BACKGROUND:
+            return None
+        return moment.job(item) or read_job(
+            item.session, self._call(item), [self._call(each) for each in subject.polls]
+        )
+
+    def _call(self, item: Item) -> LiveCall:
+        """A call with its whole texts, as Hermes would have noted it."""
+        attributes, record = self.source(Subject(item.span, item=item))
+        arguments, result = tool_texts(attributes)
+        return LiveCall(
+            (item.session, item.id), item.id, item.tool, record.arguments or arguments or "", item.start_ns,
+            command=item.command, ended_ns=item.end_ns, result=record.result or result, outcome=item.outcome,
+        )  # fmt: skip
 
     def route(self, trace_id: bytes) -> dict[str, str]:
         """The headers that the sender of a trace wants to be sent on; none of them is a credential."""

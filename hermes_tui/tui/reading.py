@@ -48,6 +48,7 @@ class Reading:
         seen = (
             place, key, self.full, span and span.revision, turn and turn.end_ns, proven, subject.item,
             subject.step, subject.turn and subject.turn.version,
+            subject.polls, shown.moment.job(subject.item),
             shown.doing if key[2] in ("call", "step", "asked") else None,
             shown.record and shown.record.row if key[2] in ("turn", "asked") else None,
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice, takewhile
 
 import msgspec
 
@@ -11,7 +12,7 @@ from hermes_tui.model.joined import Agent, Item, Joined, JoinedTurn, Step
 from hermes_tui.model.live import Live, LiveSession
 from hermes_tui.model.present import present
 from hermes_tui.model.sessions import Forest
-from hermes_tui.model.span import Span
+from hermes_tui.model.span import Outcome, Span
 from hermes_tui.model.tree import Node
 from hermes_tui.model.turns import Totals, Turn
 from hermes_tui.tui.commands_outline import CommandsOutline
@@ -21,6 +22,7 @@ from hermes_tui.tui.outline import TreeOutline
 from hermes_tui.tui.review import Review
 from hermes_tui.tui.rows import RowKey, agent_key, call_key, step_row_key, turn_keys
 
+_POLLS = 20  # calls that are asked about a background job
 _RECENT = 3  # turns in which there may be anything without a span that is news
 
 
@@ -32,6 +34,8 @@ class Subject(msgspec.Struct, frozen=True):
     item: Item | None = None
     step: Step | None = None
     agent: Agent | None = None
+    polls: tuple[Item, ...] = ()
+    """The calls that may tell of the background job that this one started."""
 
 
 class ShownSession:
@@ -135,7 +139,16 @@ class ShownSession:
         turn = self.joined_with(home) if home is not None else None
         item = next((each for each in turn.items if each.also == key[:2]), None) if turn else None
         step = next((each for each in turn.steps if each.also == key[:2]), None) if turn else None
-        return Subject(node.span if node else None, turn, item, step)
+        return Subject(node.span if node else None, turn, item, step, polls=self._polls(turn, item))
+
+    def _polls(self, turn: JoinedTurn | None, item: Item | None) -> tuple[Item, ...]:
+        """The newest calls that may tell of the background job that `item` started."""
+        if turn is None or item is None or item.outcome is not Outcome.BACKGROUND:
+            return ()
+        later = takewhile(lambda each: each.start_ns >= turn.start_ns, reversed(self.turns))
+        calls = (each for part in later for each in reversed(part.items))
+        told = (each for each in calls if each.tool == "process" and each.start_ns >= item.start_ns)
+        return tuple(islice(told, _POLLS))[::-1]
 
     def _find_recorded(self, key: RowKey) -> Subject:
         """What is known by a key that it had, or has, without a span."""

@@ -12,9 +12,8 @@ from hermes_tui import neutral
 from hermes_tui.figures import short_time
 from hermes_tui.hermes.whole import Texts
 from hermes_tui.model.changes import read_change
-from hermes_tui.model.results import read_object
-from hermes_tui.model.span import NANOSECONDS, Status
-from hermes_tui.model.transcript import Entry, Said
+from hermes_tui.model.span import NANOSECONDS
+from hermes_tui.model.transcript import Entry, Said, trouble
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.lines import cut, middle
 from hermes_tui.tui.markdown import Part, markdown_lines, wrap
@@ -115,6 +114,9 @@ def _command(entry: Entry, texts: Texts | None, look: Look, state: str) -> Itera
         yield _aligned(line, right, look.width) if at == 0 else line
     if texts is not None and texts.result:
         yield from _output(texts.result, look)
+    if texts is not None and texts.error:
+        head = ((f"  {look.glyphs.side} ", "dim"),)
+        yield from _limited(_texts(texts.error, style, look, head), _FULL if look.full else 3, look, "  ")
     if texts is not None and texts.cut:
         yield ((f"  {look.glyphs.side} ", "dim"), ("hermes-otel cut this", "warning"))
 
@@ -145,7 +147,7 @@ def _change(entry: Entry, texts: Texts | None, look: Look, state: str) -> Iterat
     assert item is not None
     change = read_change(texts.text, texts.result) if texts is not None else None
     size = f"+{change.added} -{change.removed}" if change is not None and change.lines else ""
-    bad = bool(change is not None and change.error) or _failed(entry)
+    bad = bool(change is not None and change.error) or trouble(entry) is not None
     mark, style = (look.glyphs.bad, "bad") if bad else (look.glyphs.good, "good")
     right = _right(entry, f"{size} {mark}".strip(), style, state, look)
     path = (change.path if change is not None else "") or entry.text
@@ -168,7 +170,7 @@ def _change(entry: Entry, texts: Texts | None, look: Look, state: str) -> Iterat
 def _tool(entry: Entry, look: Look, state: str) -> Iterator[Parts]:
     item = entry.item
     assert item is not None
-    mark, style = (look.glyphs.bad, "bad") if _failed(entry) else (look.glyphs.good, "good")
+    mark, style = (look.glyphs.bad, "bad") if trouble(entry) is not None else (look.glyphs.good, "good")
     right = _right(entry, mark, style, state, look)
     text = f"{shown(item.tool)} {shown(entry.text)}".strip()
     room = max(_LEAST, look.width - _size(right) - 3)
@@ -231,13 +233,6 @@ def _limited(
 
 def _more(count: int, what: str, look: Look) -> Part:
     return f"{look.glyphs.more} {count:,} more {what}", "dim"
-
-
-def _failed(entry: Entry) -> bool:
-    item = entry.item
-    if item is None or item.span is not None:
-        return item is not None and item.span is not None and item.span.status is Status.ERROR
-    return bool(item.result and read_object(item.result)[0].get("error"))
 
 
 def _right(entry: Entry, mark: str, style: str, state: str, look: Look) -> Parts:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 from opentelemetry.proto.trace.v1 import trace_pb2
 
+from hermes_tui import output
 from hermes_tui.cli import main
 from hermes_tui.hermes import state_file
 from hermes_tui.hermes.completed import commands
@@ -36,7 +37,7 @@ from tests.support import (
 
 KEYS = [
     "session", "trace", "span", "tool", "command", "cwd", "exit_code", "outcome", "started", "duration_s",
-    "output", "truncated", "source",
+    "output", "error", "truncated", "command_truncated", "source",
 ]  # fmt: skip
 START = 1_790_000_000
 Record = dict[str, Any]
@@ -555,3 +556,18 @@ def test_titles_of_sessions(tmp_path: Path, journal: Callable[..., Reader], play
     title = next(iter(titles.values()))
     assert title in run(tmp_path, "sessions")[0]
     assert title not in run(tmp_path, "sessions", HERMES_TRACE_WATCH_HERMES="false")[0]
+
+
+@pytest.mark.parametrize("name", ["approval", "v123_approval", "v123_background", "timeout_background"])
+def test_a_recordings_script_runs_nothing_that_was_denied_or_not_waited_for(
+    name: str, journal: Callable[..., Reader]
+) -> None:
+    records = commands(journal(*recorded_requests(name)), None, None)
+    script = output.shell_script(records)
+    live = {line for line in script.splitlines() if line and not line.startswith("#")}
+    left_out = [each for each in records if each["outcome"] in ("blocked", "background")]
+    assert left_out
+    assert len(live) == len({each["command"] for each in records if each not in left_out})
+    for record in left_out:
+        assert f"\n# {record['command']}\n" in script
+    assert ("denied, exit -1" in script) is ("approval" in name)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from hermes_tui import narrative
 from hermes_tui.cli import main
 from hermes_tui.hermes.history import History
 from hermes_tui.hermes.home import Home
@@ -20,7 +21,7 @@ from hermes_tui.journal.files import StateDir
 from hermes_tui.journal.reader import Reader
 from hermes_tui.journal.writer import Writer
 from tests.state_player import StatePlayer, state_events, state_names
-from tests.support import SECOND, body_of, caught_up, recorded_requests, store, wait_for, wire_span
+from tests.support import SECOND, body_of, caught_up, recorded_requests, store, truth, wait_for, wire_span
 
 Record = dict[str, Any]
 Open = Callable[..., Reader]
@@ -60,6 +61,11 @@ def sessions_of(name: str) -> list[str]:
     """The sessions in a recording that are nobody's subagents."""
     rows = [event.row for event in state_events(name) if event.table == "sessions"]
     return list(dict.fromkeys(row["id"] for row in rows if row["source"] != "subagent"))
+
+
+def sessions_of_spans(name: str) -> str:
+    (session,) = truth()[name]["sessions"]
+    return str(session)
 
 
 def told(records: list[Record]) -> list[tuple[Any, ...]]:
@@ -135,6 +141,26 @@ def test_approvals_follow_what_was_asked_about(journal: Open) -> None:
         if each["kind"] == "approval"
     ]
     assert decided == [("mkdir", "allowed once", 4.5), ("rm -r", "denied", 5.0)]
+
+
+@pytest.mark.parametrize("spans", [True, False])
+def test_a_tool_that_failed_says_why(
+    spans: bool, journal: Open, player: StatePlayer, history: History
+) -> None:
+    player.play(state_events("shell_corners"))
+    reader = journal(*recorded_requests("shell_corners")) if spans else None
+    (session,) = sessions_of("shell_corners")
+    records = list(transcript(reader, None if spans else history, session))
+    failed = {each["text"]: each["error"] for each in records if each["kind"] == "tool" and each["error"]}
+    assert failed == {"/nope/missing.txt": "File not found: /nope/missing.txt"}
+    assert any("✗ File not found" in line for line in narrative.markdown(session, records))
+
+
+def test_a_denied_command_says_so(journal: Open) -> None:
+    reader = journal(*recorded_requests("approval"))
+    records = list(transcript(reader, None, sessions_of_spans("approval")))
+    (denied,) = [each for each in records if each["outcome"] == "blocked" and each["kind"] == "command"]
+    assert denied["error"].startswith("BLOCKED: User denied this command.")
 
 
 def test_a_prompt_and_an_answer_of_any_length(player: StatePlayer, history: History, journal: Open) -> None:

@@ -54,7 +54,7 @@ SENTENCES = {
     "command": (terminal(), "Command, failed, exit 3 after 1.0s"),
     "running command": (
         wire_span(1, name="tool.terminal", end_ns=0, input__value='{"command": "sleep 9"}'),
-        "Command, unknown, still running",
+        "Command, still running",
     ),
     "tool": (wire_span(1, name="tool.read_file"), "Tool read_file, done after 1.0s"),
     "failed tool": (wire_span(1, name="tool.read_file", status=2), "Tool read_file, failed after 1.0s"),
@@ -154,6 +154,56 @@ def test_an_empty_output_is_called_so() -> None:
     assert "\nOutput\n(none arrived)\n" in page_of(wire_span(1, name="tool.terminal"))
 
 
+DENIED = "BLOCKED: User denied this command. The user has NOT consented."
+
+
+def blocked(error: str | None) -> trace_pb2.Span:
+    result = {"output": "", "exit_code": -1, "error": error, "status": "blocked"}
+    return terminal(**{"output.value": json.dumps(result)})
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (DENIED, "denied"),
+        ("BLOCKED: Approval timed out.", "blocked, nobody answered"),
+        ("BLOCKED: by \x1b[2J rule", "blocked"),
+        (None, "blocked"),
+    ],
+)
+def test_a_blocked_command_says_why_in_place_of_an_output(error: str | None, word: str) -> None:
+    page = page_of(blocked(error))
+    assert page.startswith(f"Command, {word}, exit -1 after 1.0s\n")
+    shown = block(error) if error else "(empty)"
+    assert f"\nOutput\n{shown}\n\nTime" in page
+
+
+def test_an_output_and_what_went_wrong_stand_both() -> None:
+    page = page_of(terminal(**{"output.value": '{"output": "half", "exit_code": 1, "error": "boom"}'}))
+    assert "\nOutput\nhalf\nboom\n" in page
+
+
+UNKNOWNS = {
+    "cut": ('{"output": "1\\n2...', "cut that off.\nRaise tool_output_preview_max_chars ("),
+    "nothing": ("", "Its span came without a result"),
+    "other": ('{"output": "done"}', "Its result names no exit code."),
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWNS)
+def test_an_unknown_exit_says_why_right_below_the_first_line(case: str) -> None:
+    result, says = UNKNOWNS[case]
+    head, below = page_of(terminal(**{"output.value": result})).split("\n\n")[0].split("\n", 1)
+    assert head == "Command, exit unknown after 1.0s"
+    assert says in below
+    assert below.count("\n") <= 1
+
+
+def test_a_known_or_awaited_exit_needs_no_explanation() -> None:
+    for wire in (terminal(), wire_span(1, name="tool.terminal", end_ns=0)):
+        assert page_of(wire).split("\n")[1] == ""
+
+
 def test_line_ends_of_a_value_are_not_called_hidden() -> None:
     for output in ("a\n\n\n\n", "a\r\nb\r\nc\r\n", "a\tb\n", "e" + "\u0301" * 9):
         result = json.dumps({"output": output, "exit_code": 0})
@@ -208,8 +258,42 @@ BIGS: dict[str, trace_pb2.Span] = {
 @pytest.mark.parametrize("full", [False, True])
 def test_a_huge_attribute_makes_no_huge_page(case: str, full: bool) -> None:
     page = page_of(BIGS[case], full=full)
-    assert len(page) < (2_000_000 if full else 20_000)
+    assert len(page) < (800_000 if full else 20_000)
+    assert page.count("\n") < (11_000 if full else 500)
     assert "Delivery" in page
+
+
+PARTS: dict[str, Any] = {
+    "numbers": list(range(BIG // 8)),
+    "texts": ["t" * 5_000 for _ in range(BIG // 5_000)],
+    "lines": {"output": "y\n" * (BIG // 2)},
+}
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_of_a_huge_value_only_a_beginning_is_laid_out(case: str) -> None:
+    text = lay_out(json.dumps(PARTS[case]), full=True)
+    assert len(text) < 1_000_000
+    assert text.endswith(("(only its beginning is laid out)", "more characters"))
+
+
+def test_what_is_not_shown_in_full_can_be_taken_along() -> None:
+    page = page_of(
+        terminal(**{"output.value": json.dumps({"output": "y\n" * BIG, "exit_code": 0})}), full=True
+    )
+    output = page.split("Output\n")[1].split("\n\n")[0].split("\n")
+    assert output[:5_000] == ["y"] * 5_000
+    assert output[5_000:] == [
+        f"… {2 * BIG - 10_001:,} more characters: y or Y copies all of it, X exports it"
+    ]
+
+
+def test_a_page_in_full_has_an_end() -> None:
+    wire = wire_span(1, **{f"key.{number:05}": "v\n" * 20_000 for number in range(200)})
+    page = page_of(wire, full=True)
+    assert page.count("v\n") < 20_000
+    assert page.count("more characters: y or Y copies") == 200
+    assert page.endswith("Resource (0)\n")
 
 
 def test_a_huge_event_and_a_huge_message_make_no_huge_page() -> None:
@@ -331,6 +415,7 @@ def test_every_span_of_every_recording_has_a_page(name: str) -> None:
         for position, span in enumerate(spans_in(body)):
             turn = read_trace(plant([span])[span.trace_id]).turns[0]
             page = describe(span, request.detail(position), turn, glyphs=UNICODE).plain
-            assert page.startswith(sentence(span).split("\n")[0])
+            said = page.split("\n")[0].replace("Command, denied", "Command, blocked")
+            assert said == sentence(span).split("\n")[0]
             for heading in ("Time", "Span status", "Delivery", "Ids"):
                 assert f"\n{heading}\n" in page

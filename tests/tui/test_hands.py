@@ -40,6 +40,7 @@ EVIL = "echo a\tb\x1b]52;c;ZXZpbA==\x07 \x9b31m \u202egpj.exe\u202c caf\u00e9 \u
         (EVIL, "echo a\tb␛]52;c;ZXZpbA==␇ �31m ⁞gpj.exe⁞ café ❤️"),
         ("e\u0301" + "\u0301" * 9, "e" + "\u0301" * 10),
         ("\ud800\x00", "�␀"),
+        ("\u0645\u06cc\u200c\u062e 👩\u200d💻", "\u0645\u06cc\u200c\u062e 👩\u200d💻"),
     ],
 )
 def test_copied_text_reads_as_the_original_and_does_nothing(text: str, copied: str) -> None:
@@ -155,6 +156,27 @@ async def test_a_prompt_an_input_and_nothing(state: StateDir, play: Play, copied
         await stage.press("Y")
         await stage.says("Nothing is known of the output")
     assert copied == [prompt.replace("\x1b", "␛"), "done", '{"path": "/etc/hosts"}']
+
+
+async def test_why_a_command_was_blocked_is_copied_where_it_printed_nothing(
+    state: StateDir, play: Play, copied: list[str]
+) -> None:
+    result = {
+        "output": "",
+        "exit_code": -1,
+        "error": "BLOCKED: User denied this command.",
+        "status": "blocked",
+    }
+    denied = long_call("", "rm -rf keep")
+    attribute = next(each for each in denied.attributes if each.key == "output.value")
+    attribute.value.string_value = json.dumps(result)
+    play(*wire_turn(0, calls=0), denied)
+    async with pane(state) as stage:
+        await stage.shows("rm -rf keep")
+        await stage.go_to("rm -rf keep")
+        await stage.press("Y")
+        await stage.says("Copied what went wrong: 34 characters")
+    assert copied == [result["error"]]
 
 
 async def test_too_much_is_in_a_file_whose_path_is_said(

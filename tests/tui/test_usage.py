@@ -138,15 +138,15 @@ def test_of_a_recording() -> None:
     assert below(data, "Latency")[:4] == [
         "Latency                          count   p50   p95     max",
         "turn                                 1   14s   14s     14s",
-        "model call                          12 288ms 458ms   458ms",
+        "model call                          12  0.3s  0.5s    0.5s",
         "tool                                13  35ms  5.2s    5.2s",
     ]
     assert below(data, "Took") == [
         "Took    model calls              tools",
         " < 10ms                          █▋ 1",
         " < 30ms                          █████▏ 3",
-        "< 100ms                          ██████████▎ 6",
-        "< 300ms ███████████████████ 11",
+        " < 0.1s                          ██████████▎ 6",
+        " < 0.3s ███████████████████ 11",
         " < 1.0s █▋ 1",
         " < 3.0s                          ███▍ 2",
         "  < 10s                          █▋ 1",
@@ -445,6 +445,9 @@ def test_what_is_still_counted_says_so() -> None:
         (0.0, "0ms"),
         (0.0004, "0ms"),
         (0.0123, "12ms"),
+        (0.0499, "50ms"),
+        (0.06, "0.1s"),
+        (0.463, "0.5s"),
         (0.9996, "1.0s"),
         (1.25, "1.2s"),
         (59, "59s"),
