@@ -13,6 +13,10 @@ from typing import Any
 
 REPLACEMENT = "\ufffd"
 
+_SKIN_TONES = range(0x1F3FB, 0x1F400)  # terminals draw them into the emoji before them, or beside it
+_UNSURE = (*range(0x2630, 0x2638), *range(0x268A, 0x2690), *range(0x3248, 0x3250), *range(0x1D300, 0x1D377))
+"""Characters of two cells for some terminals and of one for others, by the Unicode version that they know."""
+
 
 def _table() -> dict[int, str | None]:
     table: dict[int, str | None] = {code: chr(0x2400 + code) for code in range(0x20)}  # ␀ … ␟
@@ -25,6 +29,8 @@ def _table() -> dict[int, str | None]:
     table.update(dict.fromkeys((*range(0x206A, 0x2070), *range(0xFFF9, 0xFFFC)), "·"))
     # Variation selectors and tags change how wide a terminal draws the character before them.
     table.update(dict.fromkeys((*range(0xFE00, 0xFE10), *range(0xE0000, 0xE01F0)), None))
+    table.update(dict.fromkeys(_SKIN_TONES))
+    table.update(dict.fromkeys(_UNSURE, REPLACEMENT))
     table.update({0x2028: "⏎", 0x2029: "⏎", 0x85: "⏎"})
     table.update(dict.fromkeys(range(0xD800, 0xE000), REPLACEMENT))  # lone surrogates cannot be encoded
     return table
@@ -33,7 +39,7 @@ def _table() -> dict[int, str | None]:
 _ONE_LINE = _table()
 _LINES = _ONE_LINE | {0x0A: "\n"}
 _KEPT = (0x09, 0x200C, 0x200D, 0xFE0E, 0xFE0F)  # tab; joiners and selectors, without which letters differ
-_COPY = _LINES | {code: chr(code) for code in _KEPT}
+_COPY = _LINES | {code: chr(code) for code in (*_KEPT, *_SKIN_TONES, *_UNSURE)}
 _PLAIN = re.compile(r"[\x20-\x7e]*")
 _MARK = r"[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]"
 _MARKS = re.compile(f"({_MARK}{{3}}){_MARK}+")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from hermes_tui.neutral import block, dump_json, line
+from hermes_tui.neutral import block, copied, dump_json, line
 
 BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 MARKS = "\u200e\u200f\u061c"  # LRM, RLM, ALM: directions that have no bidi class of their own
@@ -134,3 +134,8 @@ def test_json_is_exact_and_harmless(document: Any) -> None:
 def test_json_has_no_number_that_is_none(number: float) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump_json({"cost": number})
+
+
+@pytest.mark.parametrize(("text", "shown"), [("👍🏽 ok", "👍 ok"), ("☰☷ ㉈ 𝌆", "�� � �")])
+def test_what_terminals_draw_in_different_widths_is_replaced_but_not_in_copies(text: str, shown: str) -> None:
+    assert (line(text), block(text), copied(text)) == (shown, shown, text)

@@ -14,7 +14,9 @@ from hermes_tui.tui.lines import cut, middle
 
 _NAME = 200  # characters of a session's name
 _INDENT = 2
-_SOURCE, _MODEL = 0, 1  # ranks of what tells a session from others
+_SOURCE, _MODEL = 0, 1  # ranks of what tells a session from others …
+_TOKENS = 4  # … and of what it took
+_UNIT = " tokens"
 
 
 def session_lines(each: Listed, *, shown: bool, now_s: float, width: int, glyphs: Glyphs) -> Text:
@@ -66,7 +68,11 @@ def _told(each: Listed, width: int, glyphs: Glyphs) -> str:
     room = width - sum(cell_len(text) + 2 for rank, text in parts if rank == _SOURCE)
     parts = [(rank, middle(text, room, glyphs) if rank == _MODEL else text) for rank, text in parts]
     while len(parts) > 1 and cell_len(", ".join(text for _, text in parts)) > width:
-        parts.remove(max(parts))
+        rank, text = least = max(parts)
+        if rank == _TOKENS and text.endswith(_UNIT):
+            parts[parts.index(least)] = rank, text.removesuffix(_UNIT)  # the number says more than its name
+        else:
+            parts.remove(least)
     return ", ".join(text for _, text in parts)
 
 
@@ -82,7 +88,7 @@ def _about(each: Listed, glyphs: Glyphs) -> list[tuple[int, str]]:
         found.append((6, f"{least}{count_of(facts.turns, 'turn')}" if facts.turns else ""))
     elif not each.traces and not each.depth:
         found.append((3, "no spans"))
-    found.append((4, f"{short_number(each.tokens)} tokens" if each.tokens else ""))
+    found.append((_TOKENS, f"{short_number(each.tokens)}{_UNIT}" if each.tokens else ""))
     found.append((7, short_cost(each.cost) if each.cost else ""))
     found.append((8, each.session if each.title else ""))
     return found

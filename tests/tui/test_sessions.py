@@ -211,7 +211,7 @@ def test_two_lines_say_what_it_is(listed: Listed, glyphs: object, lines: list[st
         (76, "cli, work, gpt-x, 2 errors, 2 $ ✗1, over 1 turn, 9.2k tokens, $0.50"),
         (60, "cli, work, gpt-x, 2 errors, 2 $ ✗1, 9.2k tokens"),
         (42, "cli, work, gpt-x, 2 errors, 9.2k tokens"),
-        (34, "cli, work, gpt-x, 2 errors"),
+        (34, "cli, work, gpt-x, 2 errors, 9.2k"),
         (20, "cli, work, gpt-x"),
         (14, "cli, gpt-x"),
         (9, "cli, g…"),
