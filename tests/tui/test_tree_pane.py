@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -326,3 +327,15 @@ async def test_a_filter_opens_a_turn_that_was_folded_and_esc_folds_it_again(
         assert len(stage.rows.source) == 1
         await stage.press("F", "F", "F", "F", "F")
         await stage.says("Only approvals: none. Esc shows all.")
+
+
+async def test_times_stand_below_each_other_whatever_the_value_says_at_40_columns(
+    state: StateDir, open_writer: Callable[..., Writer]
+) -> None:
+    store(open_writer(), *recorded_requests("v123_approval"))
+    async with pane(state, (40, 20)) as stage:
+        await stage.shows("✓ completed", "✗ block", "✗ deny")
+        texts = [line for line in stage.lines()[3:-1] if re.search(r"\d\.\ds", line)]
+        assert len(texts) > 4
+        ends = {match.end() for line in texts if (match := re.search(r"\d\.\ds", line))}
+        assert len(ends) == 1

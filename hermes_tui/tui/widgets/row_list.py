@@ -33,7 +33,12 @@ from hermes_tui.tui.widgets.moves import MOVES
 from hermes_tui.tui.widgets.styles import row_style
 
 _COLUMNS = (8, 10)  # cells of the time and of the value …
-_NARROW_COLUMNS = (6, 7)  # … and where there is little room; what is longer takes it from the text
+_NARROW_COLUMNS = (6, 8)  # … and where there is little room; what is longer takes it from the text
+_SHORT = {
+    "stopped": "stop", "blocked": "block", "denied": "deny", "timeout": "time", "failed": "fail",
+    "allowed": "allow", "not ended": "open",
+}  # fmt: skip
+"""Words of the value where they would push the time out of its column."""
 ROOMY = 50  # columns from which there is enough
 _TICK_S = 0.1
 _INDENT_SHARE = 10  # of a line's cells, one level of indent in so many at most
@@ -370,11 +375,13 @@ class RowList(ScrollView, can_focus=True):
         note = [Segment(f" {row.note}", self._style(row.note_style or "dim", current))] if row.note else []
         roomy = self.scrollable_content_region.width >= ROOMY
         time_cells, value_cells = _COLUMNS if roomy else _NARROW_COLUMNS
+        glyph, _, word = row.value.partition(" ")
+        value = row.value if roomy else f"{glyph} {_SHORT.get(word, word)}".rstrip()
         return [
             *note,
             *bar,
             Segment(f" {elapsed}".rjust(time_cells), self._style(style, current)),
-            Segment(f" {row.value}".rjust(value_cells), self._style(row.value_style or "dim", current)),
+            Segment(f" {value}".rjust(value_cells), self._style(row.value_style or "dim", current)),
         ]
 
     def _fit(self, text: str, room: int, *, end: bool) -> str:
