@@ -6,7 +6,7 @@ from hermes_tui.figures import short_number, short_time
 from hermes_tui.model.doing import State
 from hermes_tui.model.joined import Agent
 from hermes_tui.model.live_turns import LiveTurn
-from hermes_tui.model.span import Span, Status
+from hermes_tui.model.span import Span
 from hermes_tui.model.verdicts import agent_end
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
@@ -29,7 +29,7 @@ def delegate_row(part: Delegate, depth: int, marker: str, moment: Moment, glyphs
     if not end and not span.running:
         end = "completed"
     mark, style = _mark(end, span, glyphs)
-    if end != "failed" or span.status is Status.ERROR:
+    if end != "failed" or agent_end(span) == end:
         return row._replace(value=mark, value_style=style)
     # The span itself tells of no error, and by the value errors are counted and jumped to.
     return row._replace(note=mark, note_style=style, value=row.note, value_style="dim")

@@ -9,12 +9,13 @@ from hermes_tui.model.joined import Agent, Item, JoinedTurn
 from hermes_tui.model.results import COMMAND_TOOLS
 from hermes_tui.model.span import FAILURES, NANOSECONDS, Outcome, Role, Span, Status
 from hermes_tui.model.turns import is_command, members
+from hermes_tui.model.verdicts import agent_end
 from hermes_tui.tui.below import hidden
 from hermes_tui.tui.glyphs import Glyphs
 from hermes_tui.tui.moment import Moment
 from hermes_tui.tui.rows import Row, refused
 from hermes_tui.tui.standin_rows import WAITING
-from hermes_tui.tui.standins import Place, StandIn
+from hermes_tui.tui.standins import Delegate, Place, StandIn
 
 ERROR, COMMAND, MODEL, SLOW, RUNNING, TOOL, APPROVAL, SUBAGENT = (1 << bit for bit in range(8))
 """A row's nature is any sum of these."""
@@ -180,7 +181,8 @@ def _of_span(span: Span, item: Item | None) -> int:
         bad = (item.outcome if item is not None else span.outcome) in FAILURES
         return nature | COMMAND | (ERROR if bad and not span.running else 0)
     nature |= _KINDS.get(span.role, 0)
-    return nature | (ERROR if span.status is Status.ERROR or refused(span) else 0)
+    fell = span.role is Role.SUBAGENT and agent_end(span) == "failed"
+    return nature | (ERROR if fell or span.status is Status.ERROR or refused(span) else 0)
 
 
 def nature_of(row: Row, place: Place, now_ns: int, glyphs: Glyphs) -> int:
@@ -193,7 +195,7 @@ def nature_of(row: Row, place: Place, now_ns: int, glyphs: Glyphs) -> int:
     if isinstance(place, StandIn):
         if isinstance(place.part, Item):
             return nature | (COMMAND if place.part.tool in COMMAND_TOOLS else TOOL)
-        if isinstance(place.part, Agent):
+        if isinstance(place.part, Agent | Delegate):
             return nature | SUBAGENT
         return nature | (MODEL if row.glyph == glyphs.llm else 0)
     if place.span is None:
