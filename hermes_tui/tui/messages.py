@@ -47,7 +47,7 @@ class Supervisor(Protocol):
     def ensure(self) -> RelayInfo: ...
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SpansArrived(Message):
     """Spans of the shown session were read; `fresh`: forget what was shown before."""
 
@@ -57,7 +57,7 @@ class SpansArrived(Message):
     complete: bool = True
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RecordsArrived(Message):
     """Hermes' own records changed; `watched` are the homes that are looked at."""
 
@@ -65,7 +65,7 @@ class RecordsArrived(Message):
     watched: list[Watched]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class JournalMoved(Message):
     """Something in the journal changed that is not a span of the shown session."""
 
@@ -74,7 +74,7 @@ class JournalMoved(Message):
     says: RelaySays = field(default_factory=RelaySays)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class DeliveryMoved(Message):
     """How delivery stands now, with MLflow's record of a session's traces."""
 
@@ -82,7 +82,7 @@ class DeliveryMoved(Message):
     snapshot: Snapshot
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class UsageMoved(Message):
     """What was used on the last days by all sessions, and MLflow's record of a session's traces."""
 
@@ -91,7 +91,7 @@ class UsageMoved(Message):
     told: dict[bytes, Told]
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RelayMoved(Message):
     """The relay came, went, or cannot be started (`trouble` says why)."""
 
@@ -99,7 +99,7 @@ class RelayMoved(Message):
     trouble: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class RowPicked(Message):
     """The user pressed Enter on a row, or clicked the one under the cursor; `place`: asked where it is."""
 
@@ -107,26 +107,26 @@ class RowPicked(Message):
     place: bool = False
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class DetailsShown(Message):
     """The details came on the screen, such as beside the tree when the terminal grew wide."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class WishWanted(Message):
     """The user wants the relay to do something; `kind` as on the desk."""
 
     kind: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ReviewAsked(Message):
     """The user wants something of the commands: mark, next, filter, scope or export."""
 
     what: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CommandsRead(Message):
     """The commands of one more session were read, for the list with this `id`; the last when `complete`."""
 
@@ -136,7 +136,7 @@ class CommandsRead(Message):
     trouble: str = ""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class HitsFound(Message):
     """What a search found since its last message, and all that it found in Hermes' records.
 
@@ -151,7 +151,7 @@ class HitsFound(Message):
     bounded: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class CursorMoved(Message):
     """Another row is under the cursor; `by_user` when a hand moved it."""
 
@@ -159,7 +159,7 @@ class CursorMoved(Message):
     by_user: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FoldToggled(Message):
     """The user folds or unfolds a row."""
 
@@ -167,7 +167,7 @@ class FoldToggled(Message):
     folded: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class TreeKey(Message):
     """A key of the tree's own; `what` and `by` as `navigating.navigate` takes them."""
 
@@ -175,25 +175,25 @@ class TreeKey(Message):
     by: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SplitDragged(Message):
     """The border of the details was dragged to this column of the screen."""
 
     x: int
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class ViewChanged(Message):
     """Another view of the session is shown."""
 
     view: str
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Refreshed(Message):
     """The rows of the shown session are up to date, or a second has passed."""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FactsArrived(Message):
     """More is known of the sessions in the list."""
