@@ -448,3 +448,10 @@ def test_stop_does_not_wait_for_a_journal(state: StateDir) -> None:
     assert time.monotonic() - begin < 5
     assert not box.feed._thread.is_alive()
     assert box.messages == []
+
+
+def test_more_than_500_sessions_are_told(inbox: Inbox, state: StateDir, open_writer: Open) -> None:
+    """Older ones once vanished from the switcher without a word."""
+    spans = [wire_span(at, name="n", trace=at, session__id=f"s{at}") for at in range(520)]
+    store(open_writer(), body_of(*spans))
+    wait_for(lambda: inbox.moved and len(inbox.moved[-1].sessions) == 520)
